@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Named x86 CPU models and the CPUID leaves made from them: one table for every accelerator, filtered by what that
+ * accelerator can do. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+/* Feature words: the CPUID registers that hold feature bits. tcg-fallback/x86/feature.h numbers them the same. */
+enum x86_feature_word {
+	X86_WORD_1_ECX, X86_WORD_1_EDX, X86_WORD_7_EBX, X86_WORD_7_ECX, X86_WORD_7_EDX, X86_WORD_7_1_EAX,
+	X86_WORD_D_1_EAX, X86_WORD_EXT1_ECX, X86_WORD_EXT1_EDX, X86_WORD_EXT7_EDX, X86_WORD_EXT8_EBX,
+	X86_WORD_EXT21_EAX, X86_WORD_COUNT
+};
+
+struct x86_cpuid_entry {
+	uint32_t leaf, subleaf;
+	bool subleaf_matters;
+	uint32_t eax, ebx, ecx, edx;
+};
+#define X86_CPUID_ENTRIES_MAX 80
+
+struct x86_cpuid_table {
+	struct x86_cpuid_entry entry[X86_CPUID_ENTRIES_MAX];
+	size_t count;
+};
+
+/* What an accelerator can execute. xcr0: the XSAVE components it can save; phys_bits: guest-physical width. */
+struct x86_cpu_capabilities {
+	uint32_t feature[X86_WORD_COUNT];
+	uint64_t xcr0;
+	uint8_t phys_bits, virt_bits;
+	uint64_t tsc_hz;             /* rate at which the guest's TSC counts */
+	char hypervisor_signature[13]; /* leaf 0x40000000, 12 characters; "" for none */
+	bool kvmclock;               /* leaf 0x40000001 offers the paravirtual clock */
+};
+
+struct x86_cpu_model;
+
+/* The model of this name, or NULL with err naming the models there are. */
+const struct x86_cpu_model *x86_cpu_model_find(const char *name, struct err *err);
+const char *x86_cpu_model_name(const struct x86_cpu_model *model);
+const char *x86_cpu_model_summary(const struct x86_cpu_model *model); /* one line for --help */
+const struct x86_cpu_model *x86_cpu_model_at(size_t index); /* NULL past the end */
+
+/*
+ * Builds the leaves of one vCPU: model AND capabilities, topology of cpu_count single-threaded cores in one package.
+ * Fails with -ENOTSUP when the model needs what the accelerator lacks (the message names the features).
+ */
+int x86_cpu_model_build(const struct x86_cpu_model *model, const struct x86_cpu_capabilities *capabilities,
+			unsigned apic_id, unsigned cpu_count, struct x86_cpuid_table *table, struct err *err);

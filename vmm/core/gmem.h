@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest physical memory: RAM in sealed memfds. gmem_span is the only way from a guest address to a pointer, and every
+ * write by the host goes through gmem_write or gmem_written, so that dirty logging and the invalidation of translated
+ * code are one hook. Knows nothing of devices or accelerators.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct gmem;
+
+enum gmem_kind {
+	GMEM_RAM, /* read, write, execute */
+	GMEM_ROM, /* the guest's writes are ignored; the host's loader may write */
+};
+
+/* One contiguous piece. Regions never overlap and are sorted by gpa. */
+struct gmem_region {
+	uint64_t gpa;        /* first byte, 4 KiB aligned */
+	uint64_t size_bytes; /* a multiple of 4 KiB */
+	uint8_t *hva;        /* mapping of [fd_offset, fd_offset + size_bytes) */
+	int fd;              /* the memfd, owned by the gmem */
+	uint64_t fd_offset;
+	enum gmem_kind kind;
+};
+
+struct gmem *gmem_create(void);
+void gmem_destroy(struct gmem *gmem);
+
+/* Adds zero-filled memory backed by a memfd named "guest-memory". 0, or -EINVAL (alignment, overlap, wrap), -ENOMEM. */
+int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kind kind, struct err *err);
+
+size_t gmem_region_count(const struct gmem *gmem);
+const struct gmem_region *gmem_region_at(const struct gmem *gmem, size_t index);
+/* The region that holds gpa, or NULL. */
+const struct gmem_region *gmem_region_find(const struct gmem *gmem, uint64_t gpa);
+/* Sum of RAM in bytes. */
+uint64_t gmem_ram_size_bytes(const struct gmem *gmem);
+
+/*
+ * Host pointer to [gpa, gpa + len), valid while the gmem lives, or NULL unless one region holds all of it.
+ * len 0 gives NULL. For writing, call gmem_written on what was written.
+ */
+uint8_t *gmem_span(const struct gmem *gmem, uint64_t gpa, uint64_t len);
+
+/* Copies across region borders; 0 or -EFAULT (then nothing outside RAM/ROM was touched, a prefix may be copied). */
+int gmem_read(const struct gmem *gmem, uint64_t gpa, void *dst, uint64_t len);
+int gmem_write(struct gmem *gmem, uint64_t gpa, const void *src, uint64_t len);
+int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len);
+
+/* Tells the listeners that the host wrote [gpa, gpa + len) through a span. Any thread. */
+void gmem_written(struct gmem *gmem, uint64_t gpa, uint64_t len);
+
+/* Called for each host-side write, on the writer's thread. One listener a purpose; set before vCPUs run. */
+typedef void gmem_written_fn(void *opaque, uint64_t gpa, uint64_t len);
+#define GMEM_LISTENERS_MAX 4 /* accelerator, dirty log, and two to spare */
+int gmem_listen(struct gmem *gmem, gmem_written_fn *fn, void *opaque);
