@@ -21,11 +21,18 @@ struct gmem;
 /* One saved field of a device's state. Integer widths are those of the C field; arrays by count. */
 enum state_type { STATE_U8, STATE_U16, STATE_U32, STATE_U64, STATE_BOOL };
 
+/* Fields of an array of structures in the instance, saved once for each of them: the local APICs of all CPUs. */
+struct state_group {
+	size_t count_offset;  /* uint32_t in the instance: how many structures */
+	size_t stride;        /* bytes from one to the next */
+};
+
 struct state_field {
 	const char *name;     /* key in the snapshot; stable for ever */
 	enum state_type type;
-	size_t offset;        /* in the device's instance structure */
+	size_t offset;        /* in the device's instance structure; in a group: of the field in the first structure */
 	size_t count;         /* elements; 1 for a scalar */
+	const struct state_group *group; /* NULL: the field stands once */
 };
 
 #define STATE_FIELD(type_, struct_, member_) \

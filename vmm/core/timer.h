@@ -21,6 +21,12 @@ struct device_timer *device_timer_create(struct loop *loop, pthread_mutex_t *loc
 					 struct err *err);
 void device_timer_destroy(struct device_timer *timer);
 
+/*
+ * Now, on the clock that the timers of this loop count: CLOCK_MONOTONIC. Devices ask here and nowhere else, so that a test
+ * that stands in for this file turns the time.
+ */
+uint64_t device_now_ns(struct loop *loop);
+
 /* `lock` must be held. deadline_ns: CLOCK_MONOTONIC, or DEVICE_TIMER_OFF. Skips the system call if nothing changes. */
 void device_timer_arm(struct device_timer *timer, uint64_t deadline_ns);
 /* The deadline armed, or DEVICE_TIMER_OFF. `lock` must be held. */

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * 82093AA I/O APIC with 24 pins, version 0x20 (with the EOI register). Guarded by the interrupt lock.
+ * Intel 82093AA data sheet; ICH9 data sheet for the EOI register.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "vmm/core/irq.h"
+
+struct device;
+struct device_env;
+struct err;
+
+#define IOAPIC_PINS 24
+
+struct ioapic_config {
+	uint64_t base;         /* 0xfec00000 */
+	uint8_t apic_id;       /* at reset; the guest may change it */
+	struct intr_sink sink; /* the local APICs */
+};
+
+struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config, struct err *err);
+
+/* Input pin, 0-23. Its set takes the interrupt lock. */
+struct irq_line ioapic_input(struct device *device, unsigned pin);
+
+/* Where the local APICs broadcast their EOIs. */
+struct eoi_sink ioapic_eoi_sink(struct device *device);
