@@ -10,6 +10,11 @@
 
 #include "loader/elf.h"
 
+struct err;
+struct gmem;
+struct image;
+struct placement;
+
 #define MULTIBOOT_SEARCH_SIZE  8192 /* the header lies wholly in the first 8 KiB, 4-byte aligned */
 #define MULTIBOOT_HEADER_MAGIC 0x1badb002u
 #define MULTIBOOT_PAGE_ALIGN   0x00000001u /* modules on page boundaries */

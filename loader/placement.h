@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +33,7 @@ int placement_claim(struct placement *placement, uint64_t gpa, uint64_t size_byt
 		    struct err *err);
 
 /* Whether claiming would succeed. */
-int placement_is_free(const struct placement *placement, uint64_t gpa, uint64_t size_bytes);
+bool placement_is_free(const struct placement *placement, uint64_t gpa, uint64_t size_bytes);
 
 /*
  * Claims the highest range of size_bytes, aligned, that lies in [floor, limit) and in RAM; *gpa is where.
