@@ -2,7 +2,7 @@
 /*
  * Add, subtract, multiply, divide and square root: each is computed once, on parts, with enough bits and a sticky
  * one, and rounded by the pack function of its format. Order of checks in every operation: NaN operand, invalid
- * operation, denormal operand, division by zero, result (SDM vol. 1, 4.9.2).
+ * operation, division by zero, denormal operand, result (SDM vol. 1, 4.9.2).
  */
 #include "tcg-fallback/softfloat/parts.h"
 
@@ -93,12 +93,12 @@ static struct sf_parts sf_parts_div(const struct sf_parts *a, const struct sf_pa
 
 	if (a->class == b->class && a->class != SF_CLASS_FINITE)
 		return sf_parts_invalid(env);
+	if (a->class == SF_CLASS_FINITE && b->class == SF_CLASS_ZERO)
+		return sf_divzero_stops(env) ? sf_parts_zero(sign) : sf_parts_inf(sign);
 	if (sf_denormal_stops(a->denormal | b->denormal, env))
 		return sf_parts_zero(sign);
 	if (a->class == SF_CLASS_INF)
 		return sf_parts_inf(sign);
-	if (b->class == SF_CLASS_ZERO)
-		return sf_divzero_stops(env) ? sf_parts_zero(sign) : sf_parts_inf(sign);
 	if (a->class == SF_CLASS_ZERO || b->class == SF_CLASS_INF)
 		return sf_parts_zero(sign);
 	return sf_divide_significands(a, b);
@@ -147,7 +147,9 @@ static struct sf_parts sf_parts_sqrt(const struct sf_parts *a, struct sf_env *en
 		return *a;
 	if (a->sign)
 		return sf_parts_invalid(env);
-	if (sf_denormal_stops(a->denormal, env) || a->class == SF_CLASS_INF)
+	if (sf_denormal_stops(a->denormal, env))
+		return sf_parts_zero(false);
+	if (a->class == SF_CLASS_INF)
 		return *a;
 	r.hi = sf_sqrt_u128((sf_u128)a->hi << (a->exp & 1 ? 64 : 63), &rest);
 	r.lo = !rest ? 0 : rest > r.hi ? SF_TOP_BIT | 1 : 1; /* (root + 1/2)^2 = root^2 + root + 1/4 */
