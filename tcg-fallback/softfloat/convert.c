@@ -170,20 +170,27 @@ struct f80 sf80_widen_f64(uint64_t a)
 	return sf80_pack(&p, &exact);
 }
 
+/* An unmasked SF_DENORMAL does not keep a load from its result. */
+static struct f80 sf80_loaded(struct sf_parts *p, struct sf_env *env)
+{
+	if (p->class >= SF_CLASS_QNAN)
+		*p = sf_unary_nan(p, env);
+	sf_denormal_stops(p->denormal, env);
+	return sf80_pack(p, env);
+}
+
 struct f80 sf80_from_f32(uint32_t a, struct sf_env *env)
 {
 	struct sf_parts p = sf32_unpack(a, env);
 
-	p = sf_parts_convert(&p, env);
-	return sf80_pack(&p, env);
+	return sf80_loaded(&p, env);
 }
 
 struct f80 sf80_from_f64(uint64_t a, struct sf_env *env)
 {
 	struct sf_parts p = sf64_unpack(a, env);
 
-	p = sf_parts_convert(&p, env);
-	return sf80_pack(&p, env);
+	return sf80_loaded(&p, env);
 }
 
 /* A store raises no SF_DENORMAL for what is in the register. */
@@ -194,18 +201,31 @@ static struct sf_parts sf80_unpack_for_store(struct f80 a, struct sf_env *env)
 	return p.class >= SF_CLASS_QNAN ? sf_unary_nan(&p, env) : p;
 }
 
+/* A store that does not happen reports no inexact result (SDM vol. 1, 8.5.6). */
+static void sf80_store_finish(struct sf_env *env)
+{
+	if (env->flags & env->unmasked & (SF_OVERFLOW | SF_UNDERFLOW)) {
+		env->flags &= (uint8_t)~SF_INEXACT;
+		env->rounded_up = false;
+	}
+}
+
 uint32_t sf80_to_f32(struct f80 a, struct sf_env *env)
 {
 	struct sf_parts p = sf80_unpack_for_store(a, env);
+	uint32_t r = sf32_pack(&p, env);
 
-	return sf32_pack(&p, env);
+	sf80_store_finish(env);
+	return r;
 }
 
 uint64_t sf80_to_f64(struct f80 a, struct sf_env *env)
 {
 	struct sf_parts p = sf80_unpack_for_store(a, env);
+	uint64_t r = sf64_pack(&p, env);
 
-	return sf64_pack(&p, env);
+	sf80_store_finish(env);
+	return r;
 }
 
 /* A zero that comes of rounding keeps its sign. */

@@ -135,16 +135,16 @@ static struct sf_packed sf_overflow(bool sign, const struct sf_format *f, struct
 }
 
 /* An unmasked overflow or underflow: hi is the rounded significand, exp its true exponent. */
-static struct sf_packed sf_wrapped(uint64_t hi, int32_t exp, const struct sf_format *f)
+static struct sf_packed sf_wrapped(uint64_t hi, int32_t exp, const struct sf_format *f, struct sf_env *env)
 {
 	if (!f->wraps)
 		return (struct sf_packed){0};
 	exp += exp > 0 ? -F80_WRAP : F80_WRAP;
-	if (exp > f->exp_max)
-		return (struct sf_packed){.exp = 0x7fff, .hi = SF_TOP_BIT};
-	if (exp < f->exp_min)
-		return (struct sf_packed){0};
-	return (struct sf_packed){.exp = (uint32_t)(exp + f->exp_max), .hi = hi};
+	if (exp >= f->exp_min && exp <= f->exp_max)
+		return (struct sf_packed){.exp = (uint32_t)(exp + f->exp_max), .hi = hi};
+	env->flags |= SF_INEXACT; /* FSCALE can be off by more than the bias */
+	env->rounded_up = exp > f->exp_max;
+	return exp > f->exp_max ? (struct sf_packed){.exp = 0x7fff, .hi = SF_TOP_BIT} : (struct sf_packed){0};
 }
 
 /* A result that stays below the smallest normal number, underflow being masked. */
@@ -183,7 +183,7 @@ static inline struct sf_packed sf_round(const struct sf_parts *p, const struct s
 	env->flags |= exp > f->exp_max ? SF_OVERFLOW : SF_UNDERFLOW;
 	if (inexact)
 		env->flags |= SF_INEXACT;
-	return sf_wrapped(hi, exp, f);
+	return sf_wrapped(hi, exp, f, env);
 }
 
 static inline struct sf_packed sf_encode(const struct sf_parts *p, const struct sf_format *f, struct sf_env *env)

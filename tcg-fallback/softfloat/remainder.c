@@ -154,7 +154,8 @@ struct f80 sf80_extract(struct f80 a, struct f80 *exponent, struct sf_env *env)
 	} else if (p.class == SF_CLASS_ZERO) {
 		e.sign = true;
 		sf_divzero_stops(env);
-	} else if (p.class == SF_CLASS_FINITE && !sf_denormal_stops(p.denormal, env)) {
+	} else if (p.class == SF_CLASS_FINITE) {
+		sf_denormal_stops(p.denormal, env);
 		*exponent = sf80_from_i64(p.exp);
 		p.exp = 0;
 		return sf80_pack(&p, env);

@@ -198,7 +198,7 @@ struct f80 sf80_scale(struct f80 a, struct f80 by, struct sf_env *env);         
 struct f80 sf80_extract(struct f80 a, struct f80 *exponent, struct sf_env *env);
 
 /*
- * FLD m32/m64 and FST m32/m64. The widen functions only change the format: a signalling NaN stays one, a denormal
+ * FLD m32/m64 and FST m32/m64. A load has its result even when SF_DENORMAL is unmasked. The widen functions only change the format: a signalling NaN stays one, a denormal
  * becomes a normal number without a flag; they serve FADD m32 and kin together with env->src_denormal.
  */
 struct f80 sf80_from_f32(uint32_t a, struct sf_env *env);
