@@ -18,13 +18,17 @@
 struct x86_cpu;
 struct x86_vm;
 struct x86_tlb;
-struct x86_code_cache;
+struct x86_tlb_entry;
+struct x86_code;
 
 /* General registers; index 16 always reads zero (no base, no index), so effective addresses need no branch. */
 enum {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
 	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
-	REG_ZERO, REG_RIP /* only in struct x86_insn.base: RIP-relative */, REG_COUNT
+	REG_ZERO,
+	REG_RIP,  /* in struct x86_insn: RIP-relative. In r[]: RIP less the page offset of the running code (engine only) */
+	REG_PAGE, /* engine only: a constant that lets RIP-relative displacements fit */
+	REG_COUNT
 };
 
 /* Segment registers in the encoding of the Sreg field; SEG_FLAT has base 0 and no limit (long mode's ES CS SS DS). */
@@ -142,6 +146,7 @@ enum {
 	ATTENTION_SIPI = 1u << 5, /* cpu->sipi_vector */
 	ATTENTION_CODE = 1u << 6, /* another CPU or a device wrote to translated code: look at the mailbox */
 	ATTENTION_TLB = 1u << 7,  /* flush everything (memory map or A20 changed) */
+	ATTENTION_PARK = 1u << 8, /* another CPU wants to be alone for a moment */
 };
 
 /* Why x86_cpu_run returned; the adapter maps these to enum accel_exit. */
@@ -196,8 +201,10 @@ struct x86_cpu {
 	uint8_t mode_bits;         /* 16, 32 or 64: default operand/address mode of CS */
 	bool long_mode;            /* EFER.LMA */
 	bool intr_shadow;          /* STI or MOV SS: no interrupt before the next instruction has completed */
+	struct x86_tlb_entry *tlb_hot; /* the entries that inline lookups see: those of the context, or a table that misses */
+	uint64_t link_key[2];      /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h */
 	struct x86_tlb *tlb;       /* owned; core/ */
-	struct x86_code_cache *code; /* owned; core/ */
+	struct x86_code *code;     /* owned; core/ */
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The built-in engine from outside: a guest's memory map shared by its CPUs, and the life of a CPU. This is all that the
+ * adapter (tcg.c), tests and benchmarks need. It knows guest memory as host pointers and devices as struct x86_host.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tcg-fallback/x86/cpu.h"
+
+#define X86_VM_CPUS_MAX    256 /* xAPIC ids */
+#define X86_VM_REGIONS_MAX 64  /* a board has a handful; bounds the linear search of a TLB fill */
+
+/*
+ * One VM. host is borrowed and outlives it. NULL when out of memory. CPUs must be destroyed before the VM.
+ */
+struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host);
+void x86_vm_destroy(struct x86_vm *vm);
+
+/*
+ * Guest memory: [gpa, gpa + size_bytes) is at hva (borrowed), both page-aligned. Writes to a read-only range are ignored.
+ * 0, -EINVAL (alignment, overlap), -ENOSPC, -ENOMEM. Only while no CPU runs.
+ */
+int x86_vm_map(struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes, uint8_t *hva, bool read_only);
+int x86_vm_unmap(struct x86_vm *vm, uint64_t gpa);
+
+/* The host wrote guest memory: translations of it are dropped before any CPU's next block. Any thread. */
+void x86_vm_written(struct x86_vm *vm, uint64_t gpa, uint64_t len);
+/* The A20 gate. Any thread; running CPUs follow at their next block. */
+void x86_vm_set_a20(struct x86_vm *vm, bool enabled);
+
+/*
+ * A CPU in its reset state: runnable for index 0, else waiting for a SIPI. The leaves are copied; they decide which
+ * instructions exist. NULL when out of memory or when the index is taken.
+ */
+struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves, size_t count);
+void x86_cpu_destroy(struct x86_cpu *cpu);
+
+/* Runs guest code on the calling thread until the caller must decide. */
+enum x86_exit x86_cpu_run(struct x86_cpu *cpu);
+/* Executes exactly one instruction (or delivers one event); the same exits, KICKED when it simply completed. */
+enum x86_exit x86_cpu_step(struct x86_cpu *cpu);
+/* Sleeps while the CPU is halted, shut down or waits for a SIPI and nothing in `attention` wakes it. */
+void x86_cpu_wait(struct x86_cpu *cpu);
+/* Sets ATTENTION_* bits and wakes the CPU. Any thread; async-signal-safe; no wake-up is lost. */
+void x86_cpu_post(struct x86_cpu *cpu, uint32_t attention);
+/* Clears bits, e.g. ATTENTION_INTR when the pin falls. Any thread. */
+void x86_cpu_unpost(struct x86_cpu *cpu, uint32_t attention);
+/* Start-up IPI: remembered while the CPU waits for one. Any thread. */
+void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
+
+/* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else nanoseconds. */
+uint64_t x86_tsc_hz(void);
+
+/* What the engine counted, for metrics: names and values, at most count; returns how many there are. */
+size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count);
