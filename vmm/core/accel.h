@@ -102,6 +102,12 @@ struct accel_ops {
 	/* A20 gate: masks address bit 20 of all vCPUs. May be NULL (then it is always open). */
 	void (*set_a20)(struct accel_vm *vm, bool enabled);
 
+	/*
+	 * When (CLOCK_MONOTONIC ns) this vCPU's TSC reaches tsc; a time that is over for the past. Any thread, the interrupt
+	 * lock may be held. NULL: the machine offers the guest no TSC-deadline timer.
+	 */
+	uint64_t (*vcpu_tsc_to_monotonic_ns)(struct accel_vcpu *vcpu, uint64_t tsc);
+
 	/* Whole state, while the vCPU does not run. */
 	int (*state_get)(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 	int (*state_set)(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
