@@ -19,7 +19,7 @@
 
 /* GenuineIntel, family 6, model 0x1c, stepping 10: an in-order core that does not speculate. See the decision. */
 #define CPU_SIGNATURE  0x000106cau
-#define CPUID_CRYSTAL_HZ 1000000000u /* also the input of the local APIC's timer: SDM vol. 3, 11.5.4 */
+#define CPUID_CRYSTAL_HZ_MAX 4000000000u /* leaf 0x15 has 32 bits */
 #define CPUID_HYPERVISOR_LAST 0x40000010u
 
 /* What CPUID gives for each component of XSAVE in the standard format. SDM vol. 1, 13.5. */
@@ -295,36 +295,31 @@ static void x86_build_xsave(struct x86_build *build)
 	entry->ebx = size_bytes;
 }
 
-static uint64_t x86_gcd(uint64_t a, uint64_t b)
+/* TSC ticks in one of the crystal's: one, unless the rate would not fit the 32 bits of leaf 0x15's ECX. */
+static uint32_t x86_crystal_ratio(uint64_t tsc_hz)
 {
-	while (b) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
+	return (uint32_t)(tsc_hz / CPUID_CRYSTAL_HZ_MAX) + 1;
 }
 
-/*
- * Leaves 0x15 and 0x16: TSC rate = crystal * EBX / EAX. In whole MHz, because Linux multiplies the crystal in kHz by EBX
- * in 32 bits (native_calibrate_tsc): with an EBX of at most 4294 nothing wraps.
- */
+uint64_t x86_cpu_model_crystal_hz(const struct x86_cpu_capabilities *capabilities)
+{
+	return capabilities->tsc_hz / x86_crystal_ratio(capabilities->tsc_hz);
+}
+
+/* Leaves 0x15 and 0x16: TSC rate = crystal * EBX / EAX. Linux multiplies kHz by EBX in 32 bits, so EBX is kept small. */
 static void x86_build_frequencies(struct x86_build *build)
 {
-	uint64_t tsc_mhz = (build->capabilities->tsc_hz + 500000) / 1000000;
-	uint64_t crystal_mhz = CPUID_CRYSTAL_HZ / 1000000;
-	uint64_t divisor = x86_gcd(tsc_mhz, crystal_mhz);
+	uint64_t tsc_hz = build->capabilities->tsc_hz;
 	struct x86_cpuid_entry *entry;
 
-	if (tsc_mhz == 0)
+	if (tsc_hz == 0)
 		return;
 	entry = x86_leaf(build, 0x15);
-	entry->eax = (uint32_t)(crystal_mhz / divisor);
-	entry->ebx = (uint32_t)(tsc_mhz / divisor);
-	entry->ecx = CPUID_CRYSTAL_HZ;
+	entry->eax = 1;
+	entry->ebx = x86_crystal_ratio(tsc_hz);
+	entry->ecx = (uint32_t)x86_cpu_model_crystal_hz(build->capabilities);
 	entry = x86_leaf(build, 0x16);
-	entry->eax = entry->ebx = (uint32_t)tsc_mhz;
+	entry->eax = entry->ebx = (uint32_t)((tsc_hz + 500000) / 1000000);
 	entry->ecx = 100;
 }
 
@@ -345,7 +340,7 @@ static void x86_build_hypervisor(struct x86_build *build)
 		x86_leaf(build, 0x40000001)->eax = BIT(3) | BIT(24); /* KVM's clocksource2, stable across CPUs */
 	entry = x86_leaf(build, CPUID_HYPERVISOR_LAST);
 	entry->eax = (uint32_t)(build->capabilities->tsc_hz / 1000);
-	entry->ebx = CPUID_CRYSTAL_HZ / 1000;
+	entry->ebx = (uint32_t)(x86_cpu_model_crystal_hz(build->capabilities) / 1000);
 }
 
 static void x86_build_brand(struct x86_build *build)

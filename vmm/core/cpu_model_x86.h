@@ -54,3 +54,9 @@ const struct x86_cpu_model *x86_cpu_model_at(size_t index); /* NULL past the end
  */
 int x86_cpu_model_build(const struct x86_cpu_model *model, const struct x86_cpu_capabilities *capabilities,
 			unsigned apic_id, unsigned cpu_count, struct x86_cpuid_table *table, struct err *err);
+
+/*
+ * The crystal of leaf 0x15, from which the TSC rate is an exact multiple: also the rate of the local APIC timer's input
+ * (Intel SDM vol. 3, 11.5.4), so that an operating system needs to calibrate neither. 0 when the TSC rate is unknown.
+ */
+uint64_t x86_cpu_model_crystal_hz(const struct x86_cpu_capabilities *capabilities);
