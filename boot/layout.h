@@ -6,13 +6,14 @@
  *
  *     0x00400  BIOS data area: EBDA segment (0x40e), base memory (0x413), COM1-COM4 ports (0x400)
  *     0x00500  GDT of the entry state
- *     0x06000  hvm_start_info, then module list, then module command lines      (PVH)
+ *     0x06000  hvm_start_info, then the module list                             (PVH)
  *     0x07000  struct boot_params, "zero page"                                  (Linux); memory map (PVH)
  *     0x07c00  flat binaries, loaded and entered as a BIOS enters a boot sector (flat)
  *     0x08ff0  initial stack, growing down
  *     0x09000  PML4, 0x0a000 PDPT, 0x0b000-0x0efff four page directories: 4 GiB one to one in 2 MiB pages
- *     0x10000  multiboot information and its strings                            (multiboot)
+ *     0x10000  multiboot information and its strings; module strings of PVH     (multiboot, PVH)
  *     0x20000  command line
+ *     0x90000  zero page and, at 0x91000, command line of protocols before 2.02 (Linux before 2.4)
  *     0x9fc00  extended BIOS data area (*)
  *     0xe0000  RSDP, then the ACPI tables (*)
  *     0xf0000  MP floating pointer and table (*)
@@ -36,6 +37,8 @@
 #define LAYOUT_MULTIBOOT_INFO_SIZE  0x10000ull
 #define LAYOUT_CMDLINE_GPA          0x20000ull
 #define LAYOUT_CMDLINE_SIZE_MAX     0x10000ull /* with the final zero; Linux itself stops at 2048 */
+#define LAYOUT_OLD_ZERO_PAGE_GPA    0x90000ull
+#define LAYOUT_OLD_CMDLINE_GPA      0x91000ull
 #define LAYOUT_EBDA_GPA             0x9fc00ull
 #define LAYOUT_EBDA_SIZE            0x00400ull
 #define LAYOUT_RSDP_GPA             0xe0000ull
@@ -43,6 +46,3 @@
 #define LAYOUT_MPTABLE_GPA          0xf0000ull
 #define LAYOUT_MPTABLE_SIZE         0x10000ull
 #define LAYOUT_HIGH_MEMORY_GPA      0x100000ull
-#define LAYOUT_TABLES_END_GPA       0x30000ull /* nothing of ours between here and the EBDA */
-
-#define LAYOUT_RESERVED_LOW_GPA     LAYOUT_EBDA_GPA

@@ -212,9 +212,10 @@ static bool image_is_linux(const struct image *image)
 
 int image_detect(const struct image *image, enum image_kind *kind, struct err *err)
 {
-	uint8_t start[4];
+	uint8_t start[4] = {0};
 	uint32_t offset;
-	int ret = image_read(image, 0, start, sizeof(start), err);
+	size_t len = image->size_bytes < sizeof(start) ? (size_t)image->size_bytes : sizeof(start);
+	int ret = image_read(image, 0, start, len, err);
 
 	if (ret)
 		return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loads initrds and modules as high in guest RAM as their protocol allows, far from where kernels unpack themselves.
- * The bytes are not looked at.
+ * Loads initrds as high in guest RAM as their protocol allows, far from where kernels unpack themselves, and modules as
+ * low as it allows, next to their kernel. The bytes are not looked at.
  */
 #include "loader/module.h"
 
@@ -65,7 +65,9 @@ int module_load_joined(const struct module *module, size_t count, const struct m
 		return err_set(err, -E2BIG, "%zu initrds, at most %d are accepted", count, MODULE_COUNT_MAX);
 	request.what = count == 1 ? module[0].path : "initrd";
 	ret = module_open_all(module, count, image, &opened, &request.size_bytes, err);
-	if (!ret)
+	if (!ret && bounds->lowest)
+		ret = placement_claim_low(placement, &request, &range->gpa, err);
+	else if (!ret)
 		ret = placement_claim_high(placement, &request, &range->gpa, err);
 	if (!ret)
 		ret = module_load_at(image, count, gmem, range->gpa, err);

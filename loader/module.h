@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,12 +31,13 @@ struct module_bounds {
 	uint64_t align; /* power of two */
 	uint64_t floor;
 	uint64_t limit; /* first address too high */
+	bool lowest;    /* as low as possible: kernels that map only what follows them */
 };
 
-/* Joins all files into one range as high as the bounds allow. count 0 gives an empty range. */
+/* Joins all files into one range where the bounds say. count 0 gives an empty range. */
 int module_load_joined(const struct module *module, size_t count, const struct module_bounds *bounds,
 		       struct gmem *gmem, struct placement *placement, struct module_range *range, struct err *err);
 
-/* Loads one file as high as the bounds allow. */
+/* Loads one file where the bounds say. */
 int module_load(const struct module *module, const struct module_bounds *bounds, struct gmem *gmem,
 		struct placement *placement, struct module_range *range, struct err *err);
