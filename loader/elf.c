@@ -193,7 +193,7 @@ static int elf_find_entry(const struct image *image, struct elf_image *elf, stru
 int elf_parse(const struct image *image, struct elf_image *elf, struct err *err)
 {
 	Elf64_Ehdr header = {0};
-	Elf64_Phdr program;
+	Elf64_Phdr program = {0};
 	int ret = elf_read_header(image, &header, err);
 
 	*elf = (struct elf_image){.is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64, .entry = header.e_entry};
