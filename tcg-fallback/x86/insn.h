@@ -124,6 +124,7 @@ struct x86_decode_mode {
 	uint8_t bits;        /* 16, 32, 64 */
 	bool stack32;        /* SS.B (ignored in 64-bit mode) */
 	bool protected_mode; /* CR0.PE and not VM */
+	bool near_branch_66; /* 64-bit mode: a 66 prefix makes near branches 16 bits wide (AMD); Intel ignores it */
 	uint32_t feature[X86_FEATURE_WORDS]; /* rows whose feature is absent decode as #UD, or as their older meaning */
 };
 

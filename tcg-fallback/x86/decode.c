@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From bytes to struct x86_insn: prefixes, opcode, ModRM, displacement, immediate. The opcodes themselves are data
+ * (insn.tab); this file knows how instructions are put together, and neither CPU state nor memory. Intel SDM vol. 2,
+ * chapter 2; AMD APM vol. 3, chapter 1.
+ */
+#include "tcg-fallback/x86/decode.h"
+
+#define REX_B 1u
+#define REX_X 2u
+#define REX_R 4u
+#define REX_W 8u
+
+#define ROW_NONE 0xffffu
+
+/* The bytes, and how far decoding has come. */
+struct cursor {
+	const uint8_t *bytes;
+	unsigned at, end;   /* end: at most X86_INSN_LEN_MAX */
+	bool exhausted;     /* more than `end` bytes were asked for */
+};
+
+static uint8_t cursor_byte(struct cursor *c)
+{
+	if (c->at >= c->end) {
+		c->exhausted = true;
+		return 0;
+	}
+	return c->bytes[c->at++];
+}
+
+/* Little-endian, zero-extended. */
+static uint64_t cursor_take(struct cursor *c, unsigned size)
+{
+	uint64_t value = 0;
+
+	if (size > c->end - c->at) {
+		c->exhausted = true;
+		c->at = c->end;
+		return 0;
+	}
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)c->bytes[c->at + i] << (8 * i);
+	c->at += size;
+	return value;
+}
+
+static int64_t cursor_take_signed(struct cursor *c, unsigned size)
+{
+	const uint64_t value = cursor_take(c, size);
+	const unsigned unused = 64 - 8 * size;
+
+	return (int64_t)(value << unused) >> unused;
+}
+
+/* Prefix classes. In 64-bit mode 40-4F are REX instead of INC and DEC. */
+enum { PREFIX_NO, PREFIX_SEG, PREFIX_SEG_FS_GS, PREFIX_66, PREFIX_67, PREFIX_LOCK, PREFIX_REP, PREFIX_REX };
+static const uint8_t prefix_class[256] = {
+	[0x26] = PREFIX_SEG, [0x2e] = PREFIX_SEG, [0x36] = PREFIX_SEG, [0x3e] = PREFIX_SEG,
+	[0x64] = PREFIX_SEG_FS_GS, [0x65] = PREFIX_SEG_FS_GS, [0x66] = PREFIX_66, [0x67] = PREFIX_67,
+	[0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_REP, [0xf3] = PREFIX_REP,
+	[0x40] = PREFIX_REX, [0x41] = PREFIX_REX, [0x42] = PREFIX_REX, [0x43] = PREFIX_REX,
+	[0x44] = PREFIX_REX, [0x45] = PREFIX_REX, [0x46] = PREFIX_REX, [0x47] = PREFIX_REX,
+	[0x48] = PREFIX_REX, [0x49] = PREFIX_REX, [0x4a] = PREFIX_REX, [0x4b] = PREFIX_REX,
+	[0x4c] = PREFIX_REX, [0x4d] = PREFIX_REX, [0x4e] = PREFIX_REX, [0x4f] = PREFIX_REX,
+};
+
+static uint8_t segment_of_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0x26: return SEG_ES;
+	case 0x2e: return SEG_CS;
+	case 0x36: return SEG_SS;
+	case 0x3e: return SEG_DS;
+	case 0x64: return SEG_FS;
+	}
+	return SEG_GS;
+}
+
+/*
+ * Prefixes up to the first opcode byte, which is returned. Of segments and of F2/F3 the last counts; 64-bit mode ignores
+ * ES, CS, SS and DS; REX counts only directly before the opcode. in->seg becomes the override, or SEG_COUNT.
+ */
+static uint8_t decode_prefixes(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	in->seg = SEG_COUNT;
+	while (true) {
+		const uint8_t byte = cursor_byte(c);
+		const uint8_t class = prefix_class[byte];
+
+		if (class == PREFIX_NO || (class == PREFIX_REX && mode->bits != 64) || c->exhausted)
+			return byte;
+		if (class == PREFIX_REX) {
+			in->rex = byte;
+			continue;
+		}
+		in->rex = 0;
+		if (class == PREFIX_SEG_FS_GS || (class == PREFIX_SEG && mode->bits != 64))
+			in->seg = segment_of_prefix(byte);
+		else if (class == PREFIX_66)
+			in->prefix66 = true;
+		else if (class == PREFIX_67)
+			in->prefix67 = true;
+		else if (class == PREFIX_LOCK)
+			in->lock = true;
+		else if (class == PREFIX_REP)
+			in->rep = byte == 0xf2 ? X86_REP_F2 : X86_REP_F3;
+	}
+}
+
+/* Values of X86_SELECT_PREFIX and of VEX.pp: F2 and F3 win over 66. */
+static unsigned prefix_select(const struct x86_insn *in)
+{
+	if (in->rep == X86_REP_F3)
+		return 2;
+	if (in->rep == X86_REP_F2)
+		return 3;
+	return in->prefix66;
+}
+
+/* The implied prefix becomes visible to consumers as if it had been written out. */
+static void vex_set_prefix(struct x86_insn *in, unsigned pp)
+{
+	in->prefix66 = pp == 1;
+	in->rep = pp == 2 ? X86_REP_F3 : pp == 3 ? X86_REP_F2 : X86_REP_NONE;
+}
+
+/* C5: R vvvv L pp; C4: R X B mmmmm, W vvvv L pp. R, X, B and vvvv are stored inverted. False: undefined. */
+static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in, bool three_bytes)
+{
+	uint8_t first = cursor_byte(c), last = first, map = 1;
+	unsigned rex = first & 0x80 ? 0 : REX_R;
+
+	if (in->rex || in->prefix66 || in->rep != X86_REP_NONE || in->lock || !mode->protected_mode)
+		return false;
+	if (three_bytes) {
+		map = first & 31;
+		rex |= (first & 0x40 ? 0 : REX_X) | (first & 0x20 ? 0 : REX_B);
+		last = cursor_byte(c);
+		in->vex_w = last >> 7;
+	}
+	in->encoding = X86_ENC_VEX;
+	in->vex_vvvv = (uint8_t)(~last >> 3) & 15;
+	in->vex_l = last >> 2 & 1;
+	vex_set_prefix(in, last & 3);
+	if (mode->bits == 64)
+		in->rex = (uint8_t)(0x40 | rex | (in->vex_w ? REX_W : 0));
+	else
+		in->vex_vvvv &= 7;
+	in->map = map;
+	in->opcode = cursor_byte(c);
+	return map >= 1 && map <= 3;
+}
+
+/* Is C4 or C5 the start of VEX here? Outside 64-bit mode LES and LDS with a register operand would be meaningless. */
+static bool is_vex(const struct x86_decode_mode *mode, const struct cursor *c)
+{
+	return mode->bits == 64 || (c->at < c->end && c->bytes[c->at] >= 0xc0);
+}
+
+/* Opcode and map; the number of the table for them, or -1: undefined. */
+static int decode_opcode(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	uint8_t byte = decode_prefixes(mode, c, in);
+
+	if ((byte == 0xc4 || byte == 0xc5) && !c->exhausted && is_vex(mode, c))
+		return decode_vex(mode, c, in, byte == 0xc4) ? X86_MAP_VEX_BASE + in->map : -1;
+	if (byte == 0x0f) {
+		in->map = 1;
+		byte = cursor_byte(c);
+		if (byte == 0x38 || byte == 0x3a) {
+			in->map = byte == 0x38 ? 2 : 3;
+			byte = cursor_byte(c);
+		}
+	}
+	in->opcode = byte;
+	return in->map;
+}
+
+static uint8_t opsize_normal(const struct x86_decode_mode *mode, const struct x86_insn *in)
+{
+	if (in->rex & REX_W)
+		return 8;
+	return (mode->bits == 16) == in->prefix66 ? 4 : 2;
+}
+
+static uint8_t opsize_by_rule(const struct x86_decode_mode *mode, const struct x86_insn *in, enum x86_opsize_rule rule)
+{
+	const uint8_t normal = opsize_normal(mode, in);
+	const bool mode64 = mode->bits == 64;
+
+	switch (rule) {
+	case X86_OPSIZE_V: return normal;
+	case X86_OPSIZE_BYTE: return 1;
+	case X86_OPSIZE_Y: return in->rex & REX_W ? 8 : 4;
+	case X86_OPSIZE_Z: return normal == 8 ? 4 : normal;
+	case X86_OPSIZE_D64: return mode64 && normal == 4 ? 8 : normal;
+	case X86_OPSIZE_F64: return mode64 ? 8 : normal;
+	case X86_OPSIZE_NATIVE: return mode64 ? 8 : 4;
+	case X86_OPSIZE_BRANCH: return mode64 && !(mode->near_branch_66 && normal == 2) ? 8 : normal;
+	}
+	return normal;
+}
+
+static uint8_t addrsize_of(const struct x86_decode_mode *mode, const struct x86_insn *in)
+{
+	if (mode->bits == 64)
+		return in->prefix67 ? 4 : 8;
+	return (mode->bits == 16) == in->prefix67 ? 4 : 2;
+}
+
+/* The value that a node asks for. ModRM has been read; its fields are not yet extended by REX. */
+static unsigned select_value(const struct x86_decode_mode *mode, const struct x86_insn *in, enum x86_select select)
+{
+	switch (select) {
+	case X86_SELECT_MODE64: return mode->bits == 64;
+	case X86_SELECT_PREFIX: return prefix_select(in);
+	case X86_SELECT_REG: return in->reg;
+	case X86_SELECT_MOD3: return in->mod == 3;
+	case X86_SELECT_RM: return in->rm;
+	case X86_SELECT_W: return in->rex & REX_W ? 1 : 0;
+	case X86_SELECT_REX_B: return in->rex & REX_B;
+	case X86_SELECT_OPSIZE: return opsize_normal(mode, in) >> 2;
+	case X86_SELECT_VEX_L: return in->vex_l;
+	}
+	return 0;
+}
+
+static bool mode_has(const struct x86_decode_mode *mode, unsigned feature)
+{
+	return feature == X86_FEATURE_ALWAYS || mode->feature[feature >> 5] >> (feature & 31) & 1;
+}
+
+static unsigned find_row(const struct x86_decode_mode *mode, const struct x86_insn *in, unsigned table)
+{
+	unsigned ref = x86_opcode_root[table][in->opcode];
+
+	while (ref && !(ref & 0x8000))
+		ref = x86_tree[ref + 1 + select_value(mode, in, x86_tree[ref])];
+	if (!ref)
+		return ROW_NONE;
+	for (ref &= 0x7fff;; ref++) {
+		const unsigned row = x86_leaf[ref] & 0x7fff;
+
+		if (mode_has(mode, x86_rows[row].feature))
+			return row;
+		if (x86_leaf[ref] & 0x8000)
+			return ROW_NONE;
+	}
+}
+
+/* 16-bit addressing: rm names a sum of registers. */
+static void decode_address_16(struct cursor *c, struct x86_insn *in)
+{
+	static const uint8_t base[8] = {REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP, REG_RBX};
+	static const uint8_t index[8] = {REG_RSI, REG_RDI, REG_RSI, REG_RDI, REG_ZERO, REG_ZERO, REG_ZERO, REG_ZERO};
+
+	in->base = base[in->rm];
+	in->index = index[in->rm];
+	if (in->mod == 0 && in->rm == 6) {
+		in->base = REG_ZERO;
+		in->disp = cursor_take_signed(c, 2);
+	} else if (in->mod) {
+		in->disp = cursor_take_signed(c, in->mod);
+	}
+}
+
+/* 32- and 64-bit addressing, SIB and RIP-relative included. */
+static void decode_address_32(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	const unsigned high_base = in->rex & REX_B ? 8 : 0, high_index = in->rex & REX_X ? 8 : 0;
+	unsigned low = in->rm;
+
+	if (low == 4) {
+		const uint8_t sib = cursor_byte(c);
+		const unsigned index = (sib >> 3 & 7) | high_index;
+
+		low = sib & 7;
+		in->scale = sib >> 6;
+		in->index = index == 4 ? REG_ZERO : (uint8_t)index;
+	}
+	in->base = (uint8_t)(low | high_base);
+	if (in->mod == 0 && low == 5) {
+		in->base = in->rm == 5 && mode->bits == 64 ? REG_RIP : REG_ZERO;
+		in->disp = cursor_take_signed(c, 4);
+	} else if (in->mod) {
+		in->disp = cursor_take_signed(c, in->mod == 1 ? 1 : 4);
+	}
+}
+
+static void decode_memory(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	if (in->addrsize == 2)
+		decode_address_16(c, in);
+	else
+		decode_address_32(mode, c, in);
+}
+
+/* The override, or what base register and mode imply. */
+static uint8_t segment_effective(const struct x86_decode_mode *mode, const struct x86_insn *in)
+{
+	if (in->seg != SEG_COUNT)
+		return in->seg;
+	if (mode->bits == 64)
+		return SEG_FLAT;
+	return in->base == REG_RSP || in->base == REG_RBP ? SEG_SS : SEG_DS;
+}
+
+static void decode_immediate(struct cursor *c, struct x86_insn *in, enum x86_imm_kind kind)
+{
+	const unsigned size_z = in->opsize == 2 ? 2 : 4;
+
+	switch (kind) {
+	case X86_IMM_NONE: return;
+	case X86_IMM_IB: in->imm = cursor_take(c, 1); return;
+	case X86_IMM_SIB: in->imm = (uint64_t)cursor_take_signed(c, 1); return;
+	case X86_IMM_IW: in->imm = cursor_take(c, 2); return;
+	case X86_IMM_IZ: in->imm = (uint64_t)cursor_take_signed(c, size_z); return;
+	case X86_IMM_IV: in->imm = cursor_take(c, in->opsize); return;
+	case X86_IMM_MOFFS: in->disp = (int64_t)cursor_take(c, in->addrsize); return;
+	case X86_IMM_AP:
+		in->imm = cursor_take(c, size_z);
+		in->imm2 = (uint16_t)cursor_take(c, 2);
+		return;
+	case X86_IMM_IWIB:
+		in->imm = cursor_take(c, 2);
+		in->imm2 = (uint16_t)cursor_take(c, 1);
+		return;
+	}
+}
+
+/* What follows the opcode, by the row. */
+static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	const struct x86_row_form *form = &x86_row_forms[in->row];
+
+	in->opsize = opsize_by_rule(mode, in, form->opsize);
+	if (in->has_modrm && form->mod_ignored)
+		in->mod = 3;
+	if (x86_insn_is_mem(in))
+		decode_memory(mode, c, in);
+	if (in->has_modrm) {
+		in->reg |= in->rex & REX_R ? 8 : 0;
+		in->rm |= in->rex & REX_B ? 8 : 0;
+	}
+	in->seg = segment_effective(mode, in);
+	decode_immediate(c, in, form->imm);
+}
+
+/* Rules that hold across rows. */
+static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *in)
+{
+	const struct x86_row *row = &x86_rows[in->row];
+
+	if (in->lock && (!(row->properties & X86_PROP_LOCK) || !x86_insn_is_mem(in)))
+		return false;
+	if ((row->properties & X86_PROP_NO_REAL) && !mode->protected_mode)
+		return false;
+	return row->kind == X86_ROW_FAST || row->slow || row->vec;
+}
+
+/* Runs out of bytes: fewer than 15 may still become an instruction, 15 may not. */
+static enum x86_decode_status status_exhausted(const struct cursor *c)
+{
+	return c->end == X86_INSN_LEN_MAX ? X86_DECODE_TOO_LONG : X86_DECODE_MORE;
+}
+
+static void decode_modrm(struct cursor *c, struct x86_insn *in)
+{
+	const uint8_t byte = cursor_byte(c);
+
+	in->has_modrm = true;
+	in->mod = byte >> 6;
+	in->reg = byte >> 3 & 7;
+	in->rm = byte & 7;
+}
+
+enum x86_decode_status x86_decode(const struct x86_decode_mode *mode, const uint8_t *bytes, size_t avail,
+				  struct x86_insn *in)
+{
+	struct cursor c = {.bytes = bytes, .end = avail < X86_INSN_LEN_MAX ? (unsigned)avail : X86_INSN_LEN_MAX};
+	int table;
+	unsigned row;
+
+	*in = (struct x86_insn){.base = REG_ZERO, .index = REG_ZERO};
+	table = decode_opcode(mode, &c, in);
+	in->addrsize = addrsize_of(mode, in);
+	in->stacksize = mode->bits == 64 ? 8 : mode->stack32 ? 4 : 2;
+	if (!c.exhausted && table >= 0 && x86_opcode_modrm[table][in->opcode])
+		decode_modrm(&c, in);
+	in->len = (uint8_t)c.at;
+	if (c.exhausted)
+		return status_exhausted(&c);
+	row = table >= 0 ? find_row(mode, in, (unsigned)table) : ROW_NONE;
+	if (row == ROW_NONE)
+		return X86_DECODE_UD;
+	in->row = (uint16_t)row;
+	decode_operands(mode, &c, in);
+	in->len = (uint8_t)c.at;
+	if (c.exhausted)
+		return status_exhausted(&c);
+	return is_legal(mode, in) ? X86_DECODE_OK : X86_DECODE_UD;
+}
