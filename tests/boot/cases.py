@@ -18,6 +18,9 @@ BOOT_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "300"))
 # From a marker or a signal to the end of the process.
 END_TIMEOUT_S = 60
 
+# The guest's busybox shell as root; it may ask the terminal for the cursor's place behind it.
+PROMPT = "/ # "
+
 CASES = {}
 
 
@@ -53,10 +56,8 @@ def boot_to_marker(context, kernel_name, cpus):
         online = int(session.expect(r"^vmmctl-cpus (\d+)$", END_TIMEOUT_S).group(1))
         session.expect_exit(0, END_TIMEOUT_S)
         session.expect_no_trouble()
-        # Debian's 686 flavour is built without SMP.
-        expected = 1 if kernel_name == "686" else cpus
-        if online != expected:
-            raise BootError(f"the guest runs {online} CPUs, expected {expected}")
+        if online != cpus:
+            raise BootError(f"the guest runs {online} CPUs, expected {cpus}")
 
 
 def register_matrix():
@@ -121,7 +122,7 @@ def memory_128m(context):
 def start_shell(context, **changes):
     session = context.start(cloud("shell", append="quiet", **changes), terminal=True)
     try:
-        session.expect(r"^.*[#$] $", BOOT_TIMEOUT_S)
+        session.expect(PROMPT, BOOT_TIMEOUT_S)
     except BaseException:
         session.__exit__()
         raise
@@ -144,7 +145,7 @@ def shell_session(context):
         session.send("sleep 1000\n")
         time.sleep(1)
         session.send("\x03")
-        session.expect(r"[#$] $", END_TIMEOUT_S)
+        session.expect(PROMPT, END_TIMEOUT_S)
         session.send("echo alive-$((6*7))\n")
         session.expect(r"^alive-42$", END_TIMEOUT_S)
         session.send("poweroff -f\n")
@@ -234,7 +235,9 @@ def triple_fault(context):
 @case("exit-code-port")
 def exit_code_port(context):
     """isa-debug-exit: a byte V written to the port ends the monitor with status V << 1 | 1."""
+    # The cloud kernel has no /dev/port for the guest to write with.
     guest = cloud("exit", append="quiet vmmctl_port=1281 vmmctl_code=21", exit_port=True)
+    guest.kernel = guests.KERNELS["amd64"][1]()
     with context.start(guest) as session:
         session.expect("^" + guests.MARKER + "$", BOOT_TIMEOUT_S)
         session.expect_exit(43, END_TIMEOUT_S)
@@ -264,9 +267,9 @@ def serial_to_a_file(context):
 def memtest(context, ending):
     guest = Guest(guests.debian_file("memtest86+", ending), append="console=ttyS0,115200", memory="20M")
     with context.start(guest, terminal=True) as session:
-        # Each test's number is drawn again when it starts; the second one says that the first is over.
+        # The screen names the running test, sampled now and then: any but #0 says that the first is over.
         session.expect(r"Memtest86\+", BOOT_TIMEOUT_S)
-        session.expect(r"#1 ", BOOT_TIMEOUT_S)
+        session.expect(r"#[1-9]\d* +\[", BOOT_TIMEOUT_S)
         if re.search(r"Errors: *[1-9]", session.text) or "FAIL" in session.text:
             raise BootError("memtest86+ found errors")
 
