@@ -51,6 +51,10 @@ enum rtc_register {
 #define RTC_DIVIDER_NS  (NS_PER_S / 2)    /* first update after the divider's reset */
 #define RTC_ALARM_STEPS 200               /* an alarm is found in at most 24 + 60 + 60 steps, or never */
 
+/* A guest's year outside 1900-2200 gets the nearest: 64 bits of ns reach from 1677 to 2262, and sums need room. */
+#define RTC_SECONDS_MIN (-2208988800ll)
+#define RTC_SECONDS_MAX 7258118400ll
+
 struct rtc {
 	struct device device;
 	struct rtc_config config;
@@ -122,14 +126,12 @@ static void rtc_take_time(struct rtc *rtc, int64_t now_ns, int64_t phase_ns)
 	};
 	int64_t wanted_ns = rtc_time_to_seconds(&time);
 
-	/* 2262 is as far as 64 bits of ns reach; a guest that sets a later year gets its last second. */
-	if (wanted_ns > INT64_MAX / (int64_t)NS_PER_S - 1)
-		wanted_ns = INT64_MAX / (int64_t)NS_PER_S - 1;
-	if (wanted_ns < INT64_MIN / (int64_t)NS_PER_S + 1)
-		wanted_ns = INT64_MIN / (int64_t)NS_PER_S + 1;
+	if (wanted_ns > RTC_SECONDS_MAX)
+		wanted_ns = RTC_SECONDS_MAX;
+	if (wanted_ns < RTC_SECONDS_MIN)
+		wanted_ns = RTC_SECONDS_MIN;
 	wanted_ns = wanted_ns * (int64_t)NS_PER_S + phase_ns;
-	/* Far-away times wrap, like a clock does: never undefined. */
-	rtc->offset_ns = (int64_t)((uint64_t)rtc->offset_ns + (uint64_t)wanted_ns - (uint64_t)now_ns);
+	rtc->offset_ns += wanted_ns - now_ns;
 	rtc->seen_ns = wanted_ns;
 }
 
