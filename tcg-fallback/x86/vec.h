@@ -17,8 +17,10 @@
  */
 void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in);
 
-/* The checks alone, by X86_PROP_MMX and X86_PROP_SSE of `properties`: #UD, #NM, #MF. Enters MMX mode for MMX rows. */
+/* The checks alone, by X86_PROP_MMX and X86_PROP_SSE of `properties`: #UD, #NM, #MF. */
 void x86_vec_check(struct x86_cpu *cpu, uint32_t properties);
+/* What an MMX instruction that completes does to the x87: TOP = 0, every register in use. */
+void x86_vec_enter_mmx(struct x86_cpu *cpu);
 
 /* The environment that MXCSR describes, with no flag raised yet. */
 static inline struct sf_env x86_vec_env(const struct x86_cpu *cpu)

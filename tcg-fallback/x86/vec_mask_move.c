@@ -45,4 +45,5 @@ void x86_slow_maskmovq(struct x86_cpu *cpu, const struct x86_insn *in)
 	data.q[0] = cpu->fpu.reg[in->reg & 7].mant;
 	mask.q[0] = cpu->fpu.reg[in->rm & 7].mant;
 	mask_move(cpu, in, data.b, mask.b, 8);
+	x86_vec_enter_mmx(cpu);
 }
