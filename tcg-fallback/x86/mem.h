@@ -26,6 +26,20 @@ void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void
 /* Raises what a write of len bytes would raise (read-modify-write checks this before it reads). */
 void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len);
 
+/*
+ * Locked compare-and-swap with all the checks of a write; size_bytes 1, 2, 4, 8, any alignment. True when swapped; else
+ * *expected becomes what was found. The 128-bit form: the caller has refused misaligned addresses; what was found is written
+ * back, as the processor does.
+ */
+bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected, uint64_t desired);
+bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t expected[2], const uint64_t desired[2]);
+
+/*
+ * Host pointer to [linear, linear + len) when it lies in one page of RAM that may be accessed so right now without any side
+ * effect (write: dirty already, no decoded code); NULL otherwise. Raises nothing. Valid until the next guest access.
+ */
+void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write);
+
 /* Linear address of seg:offset after the segment checks of an access of len bytes (no paging). */
 uint64_t x86_linear(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len, bool write);
 
