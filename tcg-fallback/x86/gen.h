@@ -15,6 +15,9 @@
  */
 extern x86_slow_fn *const x86_general[];
 
+/* The letter of an operand pattern (Ev, Gb, sIb; '1' for a constant one), or 0 for a register by name (AL, rAX, DX). */
+char x86_operand_letter(unsigned operand);
+
 /* Where an operand is. */
 struct gen_operand {
 	enum { GEN_REG, GEN_HIGH, GEN_MEM, GEN_IMM } kind; /* GEN_HIGH: AH, CH, DH, BH of number 0..3 */

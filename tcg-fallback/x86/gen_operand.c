@@ -7,10 +7,10 @@
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
 
-/* The letter of an operand pattern (Ev, Gb, sIb), or 0 for a register by name (AL, rAX, DX). */
-static char operand_letter(const char *name)
+char x86_operand_letter(unsigned operand)
 {
-	const char second = name[1];
+	const char *name = x86_operand_names[operand];
+	const char second = name[0] ? name[1] : 0;
 
 	return !second || (second >= 'a' && second <= 'z') || name[0] == 's' ? name[0] : 0;
 }
@@ -52,7 +52,7 @@ struct gen_operand gen_operand_find(const struct x86_cpu *cpu, const struct x86_
 	const char *name = x86_operand_names[x86_rows[in->row].operand[index]];
 	const uint8_t width = operand_width(in, name);
 
-	switch (operand_letter(name)) {
+	switch (x86_operand_letter(x86_rows[in->row].operand[index])) {
 	case 0: return operand_named(in, name);
 	case 'G': return operand_register(in, in->reg, width);
 	case 'B': return operand_register(in, in->vex_vvvv, width);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "insn_gen.h"
+#include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/vec.h"
 #include "tcg-fallback/x86/x87.h"
@@ -48,7 +49,7 @@ static struct vec_operand vec_operand_find(const struct x86_insn *in, uint8_t op
 {
 	const bool is_mem = x86_insn_is_mem(in);
 
-	switch (x86_operand_letter[operand]) {
+	switch (x86_operand_letter(operand)) {
 	case 'V': return (struct vec_operand){OPERAND_XMM, in->reg};
 	case 'P': return (struct vec_operand){OPERAND_MMX, in->reg & 7};
 	case 'G': return (struct vec_operand){OPERAND_GPR, in->reg};
@@ -103,7 +104,7 @@ static void vec_operand_write(struct x86_cpu *cpu, const struct x86_insn *in, st
 /* The last operand that is no immediate and no implied register; a one-operand row is its own source. */
 static uint8_t source_operand(const struct x86_row *row)
 {
-	return row->operand[1] != OPD_NONE && x86_operand_letter[row->operand[1]] != 'I' ? row->operand[1] : row->operand[0];
+	return row->operand[1] != OPD_NONE && x86_operand_letter(row->operand[1]) != 'I' ? row->operand[1] : row->operand[0];
 }
 
 /* COMISS and PTEST only read; the rest write operand 0. */
