@@ -21,7 +21,7 @@ void x86_vec_check(struct x86_cpu *cpu, uint32_t properties)
 	if (cpu->cr0 & CR0_TS)
 		x86_raise(cpu, VEC_NM);
 	if (properties & X86_PROP_MMX)
-		x86_fpu_check_pending(cpu);
+		x87_check_pending(cpu);
 }
 
 void x86_vec_enter_mmx(struct x86_cpu *cpu)
