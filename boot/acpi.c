@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fixed ACPI tables. ACPI 6.5, 5.2: RSDP (5.2.5), RSDT (5.2.7), XSDT (5.2.8), FADT (5.2.9), FACS (5.2.10), MADT
- * (5.2.12). In memory, in this order: RSDP, FACS, DSDT, FADT, MADT, RSDT, XSDT.
+ * The fixed ACPI tables. ACPI 6.5, 5.2: RSDP (5.2.5), RSDT (5.2.7), XSDT (5.2.8), FADT (5.2.9), FACS
+ * (5.2.10), MADT (5.2.12). In memory, in this order: RSDP, FACS, DSDT, FADT, MADT, RSDT, XSDT.
  */
 #include "boot/acpi.h"
 
@@ -52,8 +52,10 @@ struct acpi_fadt {
 	uint16_t sci_int;
 	uint32_t smi_cmd;
 	uint8_t acpi_enable, acpi_disable, s4bios_req, pstate_cnt;
-	uint32_t pm1a_evt_blk, pm1b_evt_blk, pm1a_cnt_blk, pm1b_cnt_blk, pm2_cnt_blk, pm_tmr_blk, gpe0_blk, gpe1_blk;
-	uint8_t pm1_evt_len, pm1_cnt_len, pm2_cnt_len, pm_tmr_len, gpe0_blk_len, gpe1_blk_len, gpe1_base, cst_cnt;
+	uint32_t pm1a_evt_blk, pm1b_evt_blk, pm1a_cnt_blk, pm1b_cnt_blk, pm2_cnt_blk, pm_tmr_blk, gpe0_blk,
+		gpe1_blk;
+	uint8_t pm1_evt_len, pm1_cnt_len, pm2_cnt_len, pm_tmr_len, gpe0_blk_len, gpe1_blk_len, gpe1_base,
+		cst_cnt;
 	uint16_t p_lvl2_lat, p_lvl3_lat, flush_size, flush_stride;
 	uint8_t duty_offset, duty_width, day_alrm, mon_alrm, century;
 	uint16_t iapc_boot_arch;
@@ -64,8 +66,8 @@ struct acpi_fadt {
 	uint16_t arm_boot_arch;
 	uint8_t minor_version;
 	uint64_t x_firmware_ctrl, x_dsdt;
-	struct acpi_address x_pm1a_evt_blk, x_pm1b_evt_blk, x_pm1a_cnt_blk, x_pm1b_cnt_blk, x_pm2_cnt_blk, x_pm_tmr_blk,
-		x_gpe0_blk, x_gpe1_blk, sleep_control_reg, sleep_status_reg;
+	struct acpi_address x_pm1a_evt_blk, x_pm1b_evt_blk, x_pm1a_cnt_blk, x_pm1b_cnt_blk, x_pm2_cnt_blk,
+		x_pm_tmr_blk, x_gpe0_blk, x_gpe1_blk, sleep_control_reg, sleep_status_reg;
 	uint64_t hypervisor_vendor;
 } __attribute__((packed));
 
@@ -130,19 +132,19 @@ static_assert(sizeof(struct acpi_madt_lapic_nmi) == 6, "MADT local APIC NMI");
 static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT x2APIC");
 static_assert(sizeof(struct acpi_madt_x2apic_nmi) == 12, "MADT x2APIC NMI");
 
-#define ACPI_SPACE_IO            1
-#define ACPI_XAPIC_IDS           255 /* ids from here on need the x2APIC structures */
-#define ACPI_INTI_LEVEL_HIGH     0x000d
-#define ACPI_MADT_PCAT_COMPAT    1 /* there is a pair of 8259s */
-#define ACPI_CMOS_CENTURY        0x32
+#define ACPI_SPACE_IO         1
+#define ACPI_XAPIC_IDS        255 /* ids from here on need the x2APIC structures */
+#define ACPI_INTI_LEVEL_HIGH  0x000d
+#define ACPI_MADT_PCAT_COMPAT 1 /* there is a pair of 8259s */
+#define ACPI_CMOS_CENTURY     0x32
 
 /* FADT flags, 5.2.9 table 5.10 */
-#define ACPI_FADT_WBINVD         (1u << 0)
-#define ACPI_FADT_PROC_C1        (1u << 2)
-#define ACPI_FADT_SLP_BUTTON     (1u << 5) /* none as fixed hardware */
-#define ACPI_FADT_FIX_RTC        (1u << 6) /* RTC wake status is not fixed hardware */
-#define ACPI_FADT_TMR_VAL_EXT    (1u << 8)
-#define ACPI_FADT_RESET_REG_SUP  (1u << 10)
+#define ACPI_FADT_WBINVD        (1u << 0)
+#define ACPI_FADT_PROC_C1       (1u << 2)
+#define ACPI_FADT_SLP_BUTTON    (1u << 5) /* none as fixed hardware */
+#define ACPI_FADT_FIX_RTC       (1u << 6) /* RTC wake status is not fixed hardware */
+#define ACPI_FADT_TMR_VAL_EXT   (1u << 8)
+#define ACPI_FADT_RESET_REG_SUP (1u << 10)
 /* FADT IA-PC boot architecture, table 5.11 */
 #define ACPI_BOOT_LEGACY_DEVICES (1u << 0)
 #define ACPI_BOOT_8042           (1u << 1)
@@ -190,8 +192,8 @@ static uint8_t acpi_checksum(const void *bytes, size_t len)
 
 static struct acpi_header acpi_make_header(const char *signature, uint8_t revision, size_t length)
 {
-	struct acpi_header header = {.length = (uint32_t)length, .revision = revision, .oem_revision = 1,
-				     .creator_revision = 1};
+	struct acpi_header header = {
+		.length = (uint32_t)length, .revision = revision, .oem_revision = 1, .creator_revision = 1};
 
 	memcpy(header.signature, signature, sizeof(header.signature));
 	memcpy(header.oem_id, ACPI_OEM_ID, sizeof(header.oem_id));
@@ -249,8 +251,10 @@ static struct acpi_address acpi_port(uint16_t port, uint8_t bytes)
 {
 	if (!port)
 		return (struct acpi_address){0};
-	return (struct acpi_address){.space = ACPI_SPACE_IO, .bit_width = (uint8_t)(bytes * 8),
-				     .access_size = bytes == 4 ? 3 : bytes, .address = port};
+	return (struct acpi_address){.space = ACPI_SPACE_IO,
+				     .bit_width = (uint8_t)(bytes * 8),
+				     .access_size = bytes == 4 ? 3 : bytes,
+				     .address = port};
 }
 
 static void acpi_fill_fadt_ports(const struct boot_acpi_hardware *acpi, struct acpi_fadt *fadt)
@@ -276,8 +280,12 @@ static uint32_t acpi_write_fadt(const struct boot_x86_config *config, uint32_t f
 	bool has_rtc = acpi_has_device(config, "PNP0B00");
 	struct acpi_fadt fadt = {
 		.header = acpi_make_header("FACP", 6, sizeof(fadt)),
-		.firmware_ctrl = facs_gpa, .dsdt = dsdt_gpa, .x_dsdt = dsdt_gpa, .minor_version = 5,
-		.p_lvl2_lat = 101, .p_lvl3_lat = 1001, /* greater than 100 and 1000: no C2, no C3 */
+		.firmware_ctrl = facs_gpa,
+		.dsdt = dsdt_gpa,
+		.x_dsdt = dsdt_gpa,
+		.minor_version = 5,
+		.p_lvl2_lat = 101,
+		.p_lvl3_lat = 1001, /* greater than 100 and 1000: no C2, no C3 */
 		.century = has_rtc ? ACPI_CMOS_CENTURY : 0,
 		.iapc_boot_arch = (uint16_t)(ACPI_BOOT_LEGACY_DEVICES | ACPI_BOOT_NO_VGA |
 					     (acpi_has_device(config, "PNP0303") ? ACPI_BOOT_8042 : 0) |
@@ -298,14 +306,17 @@ static uint32_t acpi_write_fadt(const struct boot_x86_config *config, uint32_t f
 static void acpi_write_madt_cpus(unsigned cpu_count, struct acpi_area *area)
 {
 	for (unsigned id = 0; id < cpu_count && id < ACPI_XAPIC_IDS; id++) {
-		struct acpi_madt_lapic lapic = {.type = 0, .length = sizeof(lapic), .processor_uid = (uint8_t)id,
-						.apic_id = (uint8_t)id, .flags = 1};
+		struct acpi_madt_lapic lapic = {.type = 0,
+						.length = sizeof(lapic),
+						.processor_uid = (uint8_t)id,
+						.apic_id = (uint8_t)id,
+						.flags = 1};
 
 		acpi_append(area, &lapic, sizeof(lapic));
 	}
 	for (unsigned id = ACPI_XAPIC_IDS; id < cpu_count; id++) {
-		struct acpi_madt_x2apic x2apic = {.type = 9, .length = sizeof(x2apic), .apic_id = id, .flags = 1,
-						  .processor_uid = id};
+		struct acpi_madt_x2apic x2apic = {
+			.type = 9, .length = sizeof(x2apic), .apic_id = id, .flags = 1, .processor_uid = id};
 
 		acpi_append(area, &x2apic, sizeof(x2apic));
 	}
@@ -314,11 +325,16 @@ static void acpi_write_madt_cpus(unsigned cpu_count, struct acpi_area *area)
 /* The PIT's IRQ 0 arrives at pin 2, as on every PC with an I/O APIC; the SCI is level-triggered. 5.2.12.5. */
 static void acpi_write_madt_ioapic(const struct boot_x86_config *config, struct acpi_area *area)
 {
-	struct acpi_madt_ioapic ioapic = {.type = 1, .length = sizeof(ioapic), .id = config->ioapic_id,
+	struct acpi_madt_ioapic ioapic = {.type = 1,
+					  .length = sizeof(ioapic),
+					  .id = config->ioapic_id,
 					  .gpa = (uint32_t)config->ioapic_gpa};
 	struct acpi_madt_override timer = {.type = 2, .length = sizeof(timer), .source = 0, .gsi = 2};
-	struct acpi_madt_override sci = {.type = 2, .length = sizeof(sci), .source = config->acpi.sci_irq,
-					 .gsi = config->acpi.sci_irq, .flags = ACPI_INTI_LEVEL_HIGH};
+	struct acpi_madt_override sci = {.type = 2,
+					 .length = sizeof(sci),
+					 .source = config->acpi.sci_irq,
+					 .gsi = config->acpi.sci_irq,
+					 .flags = ACPI_INTI_LEVEL_HIGH};
 
 	if (!config->ioapic_gpa)
 		return;
@@ -329,11 +345,12 @@ static void acpi_write_madt_ioapic(const struct boot_x86_config *config, struct 
 
 static uint32_t acpi_write_madt(const struct boot_x86_config *config, struct acpi_area *area)
 {
-	struct acpi_madt madt = {.header = acpi_make_header("APIC", 5, 0), .lapic_gpa = (uint32_t)config->lapic_gpa,
+	struct acpi_madt madt = {.header = acpi_make_header("APIC", 5, 0),
+				 .lapic_gpa = (uint32_t)config->lapic_gpa,
 				 .flags = ACPI_MADT_PCAT_COMPAT};
 	struct acpi_madt_lapic_nmi nmi = {.type = 4, .length = sizeof(nmi), .processor_uid = 0xff, .lint = 1};
-	struct acpi_madt_x2apic_nmi wide_nmi = {.type = 10, .length = sizeof(wide_nmi), .processor_uid = UINT32_MAX,
-						.lint = 1};
+	struct acpi_madt_x2apic_nmi wide_nmi = {
+		.type = 10, .length = sizeof(wide_nmi), .processor_uid = UINT32_MAX, .lint = 1};
 	uint32_t gpa = acpi_align(area);
 
 	acpi_append(area, &madt, sizeof(madt));
@@ -347,8 +364,8 @@ static uint32_t acpi_write_madt(const struct boot_x86_config *config, struct acp
 }
 
 /* RSDT with 4-byte, XSDT with 8-byte pointers. */
-static uint32_t acpi_write_root(const char *signature, const uint32_t *table_gpa, size_t count, size_t pointer_size,
-				struct acpi_area *area)
+static uint32_t acpi_write_root(const char *signature, const uint32_t *table_gpa, size_t count,
+				size_t pointer_size, struct acpi_area *area)
 {
 	struct acpi_header header = acpi_make_header(signature, 1, 0);
 	uint32_t gpa = acpi_align(area);
@@ -365,7 +382,8 @@ static uint32_t acpi_write_root(const char *signature, const uint32_t *table_gpa
 
 static void acpi_fill_rsdp(struct acpi_rsdp *rsdp, uint32_t rsdt_gpa, uint32_t xsdt_gpa)
 {
-	*rsdp = (struct acpi_rsdp){.revision = 2, .rsdt_gpa = rsdt_gpa, .length = sizeof(*rsdp), .xsdt_gpa = xsdt_gpa};
+	*rsdp = (struct acpi_rsdp){
+		.revision = 2, .rsdt_gpa = rsdt_gpa, .length = sizeof(*rsdp), .xsdt_gpa = xsdt_gpa};
 	memcpy(rsdp->signature, "RSD PTR ", sizeof(rsdp->signature));
 	memcpy(rsdp->oem_id, ACPI_OEM_ID, sizeof(rsdp->oem_id));
 	rsdp->checksum = acpi_checksum(rsdp, 20);
@@ -387,7 +405,8 @@ int acpi_build(const struct boot_x86_config *config, uint64_t gpa, uint8_t *out,
 	rsdt = acpi_write_root("RSDT", table, 2, 4, &area);
 	xsdt = acpi_write_root("XSDT", table, 2, 8, &area);
 	if (area.is_full)
-		return err_set(err, -ENOSPC, "ACPI tables of %u CPUs and %zu devices need more than %zu bytes",
+		return err_set(err, -ENOSPC,
+			       "ACPI tables of %u CPUs and %zu devices need more than %zu bytes",
 			       config->cpu_count, config->device_count, room);
 	acpi_fill_rsdp(&rsdp, rsdt, xsdt);
 	memcpy(out, &rsdp, sizeof(rsdp));

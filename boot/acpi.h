@@ -15,8 +15,8 @@ struct err;
 #define ACPI_HEADER_SIZE 36
 
 /*
- * Builds all tables into out, whose first byte will lie at gpa (16-byte aligned, below 4 GiB); the RSDP comes first.
- * *len: bytes used. -ENOSPC when they do not fit.
+ * Builds all tables into out, whose first byte will lie at gpa (16-byte aligned, below 4 GiB); the RSDP comes
+ * first. *len: bytes used. -ENOSPC when they do not fit.
  */
 int acpi_build(const struct boot_x86_config *config, uint64_t gpa, uint8_t *out, size_t room, size_t *len,
 	       struct err *err);

@@ -8,12 +8,22 @@
 #include <string.h>
 
 enum aml_opcode {
-	AML_ZERO = 0x00, AML_ONE = 0x01, AML_NAME = 0x08, AML_BYTE = 0x0a, AML_WORD = 0x0b, AML_DWORD = 0x0c,
-	AML_STRING = 0x0d, AML_QWORD = 0x0e, AML_SCOPE = 0x10, AML_BUFFER = 0x11, AML_PACKAGE = 0x12,
-	AML_EXTENDED = 0x5b, AML_EXTENDED_DEVICE = 0x82,
+	AML_ZERO = 0x00,
+	AML_ONE = 0x01,
+	AML_NAME = 0x08,
+	AML_BYTE = 0x0a,
+	AML_WORD = 0x0b,
+	AML_DWORD = 0x0c,
+	AML_STRING = 0x0d,
+	AML_QWORD = 0x0e,
+	AML_SCOPE = 0x10,
+	AML_BUFFER = 0x11,
+	AML_PACKAGE = 0x12,
+	AML_EXTENDED = 0x5b,
+	AML_EXTENDED_DEVICE = 0x82,
 };
 
-#define AML_LENGTH_BYTES 4          /* of the longest PkgLength */
+#define AML_LENGTH_BYTES 4 /* of the longest PkgLength */
 #define AML_LENGTH_MAX   0x0fffffff
 
 void aml_init(struct aml *aml, void *data, size_t room)
@@ -43,8 +53,8 @@ static void aml_open(struct aml *aml)
 }
 
 /*
- * PkgLength, 20.2.4: one byte for lengths up to 63; else bits 7-6 of the first count the bytes that follow, its bits 3-0
- * are the lowest of the length. The length includes its own bytes.
+ * PkgLength, 20.2.4: one byte for lengths up to 63; else bits 7-6 of the first count the bytes that follow,
+ * its bits 3-0 are the lowest of the length. The length includes its own bytes.
  */
 static size_t aml_encode_length(size_t body, uint8_t out[AML_LENGTH_BYTES])
 {
@@ -125,7 +135,10 @@ void aml_integer(struct aml *aml, uint64_t value)
 	static const struct {
 		uint64_t max;
 		uint8_t opcode, bytes;
-	} width[] = {{0xff, AML_BYTE, 1}, {0xffff, AML_WORD, 2}, {0xffffffff, AML_DWORD, 4}, {UINT64_MAX, AML_QWORD, 8}};
+	} width[] = {{0xff, AML_BYTE, 1},
+		     {0xffff, AML_WORD, 2},
+		     {0xffffffff, AML_DWORD, 4},
+		     {UINT64_MAX, AML_QWORD, 8}};
 	size_t i = 0;
 
 	if (value <= 1) {
@@ -163,14 +176,14 @@ void aml_hardware_id(struct aml *aml, const char *id)
 		aml_string(aml, id);
 		return;
 	}
-	value = (uint32_t)(id[0] - 0x40) << 26 | (uint32_t)(id[1] - 0x40) << 21 | (uint32_t)(id[2] - 0x40) << 16 |
-		(uint32_t)strtoul(id + 3, NULL, 16);
+	value = (uint32_t)(id[0] - 0x40) << 26 | (uint32_t)(id[1] - 0x40) << 21 |
+		(uint32_t)(id[2] - 0x40) << 16 | (uint32_t)strtoul(id + 3, NULL, 16);
 	aml_integer(aml, __builtin_bswap32(value));
 }
 
 /*
- * Buffer (size) { bytes }: the size is a term before the bytes and not known yet; it is always written as a word, and
- * filled in by aml_end_resources.
+ * Buffer (size) { bytes }: the size is a term before the bytes and not known yet; it is always written as a
+ * word, and filled in by aml_end_resources.
  */
 void aml_begin_resources(struct aml *aml)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a boot, top to bottom: open the kernel, make the memory map, write what every protocol shares (BIOS data
- * area, ACPI, MP table), then hand over to the protocol that the image speaks.
+ * The life of a boot, top to bottom: open the kernel, make the memory map, write what every protocol shares
+ * (BIOS data area, ACPI, MP table), then hand over to the protocol that the image speaks.
  */
 #include "boot/boot.h"
 
@@ -21,14 +21,14 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-#define BOOT_BDA_SIZE             0x100u
-#define BOOT_BDA_SERIAL_PORTS     4
-#define BOOT_MSR_MTRR_DEF_TYPE    0x2ff
+#define BOOT_BDA_SIZE              0x100u
+#define BOOT_BDA_SERIAL_PORTS      4
+#define BOOT_MSR_MTRR_DEF_TYPE     0x2ff
 #define BOOT_MTRR_ENABLE_WRITEBACK 0x806 /* E (bit 11), no fixed ranges, default type 6 */
 
 static const char *const boot_protocol_names[] = {
-	[BOOT_AUTO] = "auto", [BOOT_LINUX] = "linux", [BOOT_PVH] = "pvh", [BOOT_MULTIBOOT] = "multiboot",
-	[BOOT_FLAT] = "flat",
+	[BOOT_AUTO] = "auto",           [BOOT_LINUX] = "linux", [BOOT_PVH] = "pvh",
+	[BOOT_MULTIBOOT] = "multiboot", [BOOT_FLAT] = "flat",
 };
 
 int boot_protocol_from_name(const char *name, enum boot_protocol *protocol, struct err *err)
@@ -39,7 +39,8 @@ int boot_protocol_from_name(const char *name, enum boot_protocol *protocol, stru
 			return 0;
 		}
 	}
-	return err_set(err, -EINVAL, "boot protocol \"%s\" is not one of auto, linux, pvh, multiboot, flat", name);
+	return err_set(err, -EINVAL, "boot protocol \"%s\" is not one of auto, linux, pvh, multiboot, flat",
+		       name);
 }
 
 const char *boot_protocol_name(enum boot_protocol protocol)
@@ -54,33 +55,36 @@ const char *boot_base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-int boot_write(struct boot_plan *plan, uint64_t gpa, const void *src, uint64_t len, const char *what, struct err *err)
+int boot_write(struct boot_plan *plan, uint64_t gpa, const void *src, uint64_t len, const char *what,
+	       struct err *err)
 {
 	if (gmem_write(plan->gmem, gpa, src, len))
 		return err_set(err, -ENOSPC, "%s: no guest RAM at %#" PRIx64, what, gpa);
 	return 0;
 }
 
-int boot_write_string(struct boot_plan *plan, uint64_t gpa, const char *text, uint64_t size_max, const char *what,
-		      struct err *err)
+int boot_write_string(struct boot_plan *plan, uint64_t gpa, const char *text, uint64_t size_max,
+		      const char *what, struct err *err)
 {
 	size_t len = strlen(text);
 
 	if (len > size_max)
-		return err_set(err, -E2BIG, "%s has %zu bytes, this kernel takes at most %" PRIu64, what, len, size_max);
+		return err_set(err, -E2BIG, "%s has %zu bytes, this kernel takes at most %" PRIu64, what, len,
+			       size_max);
 	return boot_write(plan, gpa, text, len + 1, what, err);
 }
 
 static int boot_check_config(const struct boot_x86_config *config, struct err *err)
 {
 	if (!config->cpu_count || config->cpu_count > BOOT_CPUS_MAX)
-		return err_set(err, -EINVAL, "%u CPUs, 1 to %d are possible", config->cpu_count, BOOT_CPUS_MAX);
+		return err_set(err, -EINVAL, "%u CPUs, 1 to %d are possible", config->cpu_count,
+			       BOOT_CPUS_MAX);
 	if (config->device_count > BOOT_DEVICES_MAX)
 		return err_set(err, -EINVAL, "%zu devices, at most %d can be described", config->device_count,
 			       BOOT_DEVICES_MAX);
 	if (config->module_count > MODULE_COUNT_MAX)
-		return err_set(err, -EINVAL, "%zu initrds and modules, at most %d are accepted", config->module_count,
-			       MODULE_COUNT_MAX);
+		return err_set(err, -EINVAL, "%zu initrds and modules, at most %d are accepted",
+			       config->module_count, MODULE_COUNT_MAX);
 	return 0;
 }
 
@@ -97,7 +101,8 @@ static int boot_claim_fixed(struct boot_plan *plan, struct err *err)
 	int ret = 0;
 
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]) && !ret; i++)
-		ret = placement_claim(&plan->placement, fixed[i].gpa, fixed[i].size_bytes, fixed[i].what, err);
+		ret = placement_claim(&plan->placement, fixed[i].gpa, fixed[i].size_bytes, fixed[i].what,
+				      err);
 	return ret;
 }
 
@@ -106,7 +111,8 @@ static int boot_write_bios_data(struct boot_plan *plan, struct err *err)
 {
 	const struct boot_x86_config *config = plan->config;
 	uint8_t bda[BOOT_BDA_SIZE] = {0}, ebda[LAYOUT_EBDA_SIZE] = {LAYOUT_EBDA_SIZE >> 10};
-	uint16_t ebda_segment = LAYOUT_EBDA_GPA >> 4, base_kib = LAYOUT_EBDA_GPA >> 10, equipment = 0x0002 /* FPU */;
+	uint16_t ebda_segment = LAYOUT_EBDA_GPA >> 4, base_kib = LAYOUT_EBDA_GPA >> 10,
+		 equipment = 0x0002 /* FPU */;
 	unsigned serials = 0;
 	int ret;
 
@@ -138,10 +144,11 @@ static int boot_write_firmware_tables(struct boot_plan *plan, struct err *err)
 	if (!config->no_acpi)
 		ret = acpi_build(config, LAYOUT_RSDP_GPA, area, LAYOUT_ACPI_SIZE, &len, err);
 	if (!ret && !config->no_mptable)
-		ret = mptable_build(config, LAYOUT_MPTABLE_GPA, area + LAYOUT_ACPI_SIZE, LAYOUT_MPTABLE_SIZE, &len, err);
+		ret = mptable_build(config, LAYOUT_MPTABLE_GPA, area + LAYOUT_ACPI_SIZE, LAYOUT_MPTABLE_SIZE,
+				    &len, err);
 	if (!ret)
-		ret = boot_write(plan, LAYOUT_RSDP_GPA, area, LAYOUT_ACPI_SIZE + LAYOUT_MPTABLE_SIZE, "firmware tables",
-				 err);
+		ret = boot_write(plan, LAYOUT_RSDP_GPA, area, LAYOUT_ACPI_SIZE + LAYOUT_MPTABLE_SIZE,
+				 "firmware tables", err);
 	free(area);
 	plan->rsdp_gpa = config->no_acpi ? 0 : LAYOUT_RSDP_GPA;
 	return ret;
@@ -181,12 +188,13 @@ static int boot_prepare_by_kind(struct boot_plan *plan, enum image_kind kind, st
 	case IMAGE_ELF: return boot_prepare_elf(plan, err);
 	case IMAGE_MULTIBOOT: return boot_prepare_multiboot(plan, err);
 	case IMAGE_COMPRESSED:
-		return err_set(err, -ENOEXEC, "%s: is compressed with %s: decompress it first", plan->image.name,
-			       image_compression_name(&plan->image));
+		return err_set(err, -ENOEXEC, "%s: is compressed with %s: decompress it first",
+			       plan->image.name, image_compression_name(&plan->image));
 	case IMAGE_UNKNOWN: break;
 	}
 	return err_set(err, -ENOEXEC,
-		       "%s: not a kernel that is known: bzImage, ELF and multiboot are; raw code needs protocol flat",
+		       "%s: not a kernel that is known: bzImage, ELF and multiboot are; raw code needs "
+		       "protocol flat",
 		       plan->image.name);
 }
 
@@ -199,7 +207,9 @@ static int boot_prepare_by_protocol(struct boot_plan *plan, struct err *err)
 		return ret;
 	switch (plan->config->protocol) {
 	case BOOT_AUTO: break;
-	case BOOT_LINUX: return kind == IMAGE_LINUX ? boot_prepare_bzimage(plan, err) : boot_prepare_linux_elf(plan, err);
+	case BOOT_LINUX:
+		return kind == IMAGE_LINUX ? boot_prepare_bzimage(plan, err)
+					   : boot_prepare_linux_elf(plan, err);
 	case BOOT_PVH: return boot_prepare_pvh(plan, err);
 	case BOOT_MULTIBOOT: return boot_prepare_multiboot(plan, err);
 	case BOOT_FLAT: return boot_prepare_flat(plan, err);
@@ -224,7 +234,9 @@ static int boot_prepare_opened(struct boot_plan *plan, struct err *err)
 int boot_x86_prepare(struct gmem *gmem, const struct boot_x86_config *config, struct x86_cpu_state *bsp,
 		     struct boot_x86_summary *summary, struct err *err)
 {
-	struct boot_plan plan = {.gmem = gmem, .config = config, .bsp = bsp,
+	struct boot_plan plan = {.gmem = gmem,
+				 .config = config,
+				 .bsp = bsp,
 				 .cmdline = config->cmdline ? config->cmdline : ""};
 	int ret = boot_check_config(config, err);
 

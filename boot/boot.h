@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an x86 guest sees at its first instruction. One call detects the kernel's kind, loads it and its modules, writes
- * memory map, ACPI and MP tables, and fills in the registers of the boot CPU. Input is neutral: no machine, no device
- * structure, no accelerator is known here.
+ * What an x86 guest sees at its first instruction. One call detects the kernel's kind, loads it and its
+ * modules, writes memory map, ACPI and MP tables, and fills in the registers of the boot CPU. Input is
+ * neutral: no machine, no device structure, no accelerator is known here.
  */
 #pragma once
 
@@ -17,14 +17,15 @@
 struct err;
 struct gmem;
 
-#define BOOT_CPUS_MAX        1024 /* bounds MADT and DSDT to their 64 KiB */
-#define BOOT_DEVICES_MAX     64   /* device nodes of the DSDT */
+#define BOOT_CPUS_MAX         1024 /* bounds MADT and DSDT to their 64 KiB */
+#define BOOT_DEVICES_MAX      64   /* device nodes of the DSDT */
 #define BOOT_COMMAND_LINE_MAX 65535
 
 enum boot_protocol {
-	BOOT_AUTO,      /* what the image is: Linux, multiboot, ELF with PVH note, ELF by its entry; never flat */
-	BOOT_LINUX,     /* bzImage, or ELF entered as Linux's 64-bit (ELF64) or 32-bit (ELF32) boot protocol says */
-	BOOT_PVH,       /* ELF with XEN_ELFNOTE_PHYS32_ENTRY */
+	BOOT_AUTO,  /* what the image is: Linux, multiboot, ELF with PVH note, ELF by its entry; never flat */
+	BOOT_LINUX, /* bzImage, or ELF entered as Linux's 64-bit (ELF64) or 32-bit (ELF32) boot protocol says
+		     */
+	BOOT_PVH,   /* ELF with XEN_ELFNOTE_PHYS32_ENTRY */
 	BOOT_MULTIBOOT, /* multiboot 1 */
 	BOOT_FLAT,      /* raw bytes at flat_gpa, entered in real mode */
 };
@@ -41,25 +42,26 @@ struct boot_acpi_hardware {
 	bool pm_timer_is_32bit;     /* otherwise 24 bits count */
 	uint16_t reset_port;        /* 0: no reset register */
 	uint8_t reset_value;
-	uint8_t sci_irq;            /* 9 */
-	uint8_t sleep_type_s5;      /* SLP_TYPa that means power off */
+	uint8_t sci_irq;       /* 9 */
+	uint8_t sleep_type_s5; /* SLP_TYPa that means power off */
 };
 
 struct boot_x86_config {
 	enum boot_protocol protocol;
 	const char *kernel_path;
-	const char *cmdline;             /* NULL: empty */
-	const struct module *module;     /* initrd and modules, in order; Linux: joined. PVH: joined unless one has a cmdline */
+	const char *cmdline;         /* NULL: empty */
+	const struct module *module; /* initrd and modules, in order; Linux: joined. PVH: joined unless one
+					has a cmdline */
 	size_t module_count;
-	uint64_t flat_gpa;               /* BOOT_FLAT: 0 means LAYOUT_FLAT_GPA; below 1 MiB, real mode must reach it */
-	uint64_t flat_entry_offset;      /* from flat_gpa */
+	uint64_t flat_gpa; /* BOOT_FLAT: 0 means LAYOUT_FLAT_GPA; below 1 MiB, real mode must reach it */
+	uint64_t flat_entry_offset; /* from flat_gpa */
 
-	unsigned cpu_count;              /* APIC ids 0 .. cpu_count - 1 */
-	uint64_t lapic_gpa;              /* 0xfee00000 */
-	uint64_t ioapic_gpa;             /* 0xfec00000; 0: none */
-	uint8_t ioapic_id;               /* must be what the device answers after reset */
-	bool no_acpi;                    /* leave out the ACPI tables: MP table only */
-	bool no_mptable;                 /* leave out the MP table */
+	unsigned cpu_count;  /* APIC ids 0 .. cpu_count - 1 */
+	uint64_t lapic_gpa;  /* 0xfee00000 */
+	uint64_t ioapic_gpa; /* 0xfec00000; 0: none */
+	uint8_t ioapic_id;   /* must be what the device answers after reset */
+	bool no_acpi;        /* leave out the ACPI tables: MP table only */
+	bool no_mptable;     /* leave out the MP table */
 	struct boot_acpi_hardware acpi;
 
 	const struct device_description *const *device; /* those with acpi_hid become nodes of the DSDT */
@@ -68,23 +70,24 @@ struct boot_x86_config {
 
 /* What was done, for the log and for --print-config. */
 struct boot_x86_summary {
-	enum boot_protocol protocol;  /* never BOOT_AUTO */
+	enum boot_protocol protocol; /* never BOOT_AUTO */
 	bool is_64bit_entry;
 	uint64_t entry_gpa;
 	uint64_t initrd_gpa, initrd_size;
-	char kernel_version[128];     /* "" when the image does not say */
+	char kernel_version[128]; /* "" when the image does not say */
 };
 
 /*
- * Prepares guest memory and the boot CPU. *bsp: the CPU's state as after power-on, of which the entry state changes
- * what the protocol names and leaves the rest (MSRs, XSAVE). summary may be NULL. May be called again after a guest
- * reset: every byte that the guest relies on is written anew. 0, or -errno with a message that names file and cause.
+ * Prepares guest memory and the boot CPU. *bsp: the CPU's state as after power-on, of which the entry state
+ * changes what the protocol names and leaves the rest (MSRs, XSAVE). summary may be NULL. May be called again
+ * after a guest reset: every byte that the guest relies on is written anew. 0, or -errno with a message that
+ * names file and cause.
  */
 int boot_x86_prepare(struct gmem *gmem, const struct boot_x86_config *config, struct x86_cpu_state *bsp,
 		     struct boot_x86_summary *summary, struct err *err);
 
 /*
- * What firmware leaves in every CPU, the application processors included: MTRRs on, write-back by default. Changes only
- * MSRs that the state already lists.
+ * What firmware leaves in every CPU, the application processors included: MTRRs on, write-back by default.
+ * Changes only MSRs that the state already lists.
  */
 void boot_x86_firmware_msrs(struct x86_cpu_state *cpu);

@@ -2,8 +2,8 @@
 /*
  * The DSDT's contents: \_S5, one device a processor, and one node a device description.
  *
- *     Scope (\_SB) { Device (C000) { _HID ACPI0007, _UID 0 } ... Device (D000) { _HID PNP0501, _UID 0, _CRS } ... }
- *     Name (\_S5, Package (4) { SLP_TYPa, SLP_TYPb, 0, 0 })
+ *     Scope (\_SB) { Device (C000) { _HID ACPI0007, _UID 0 } ... Device (D000) { _HID PNP0501, _UID 0, _CRS }
+ * ... } Name (\_S5, Package (4) { SLP_TYPa, SLP_TYPb, 0, 0 })
  */
 #include <stdio.h>
 #include <string.h>
@@ -59,7 +59,8 @@ static unsigned dsdt_uid(const struct boot_x86_config *config, size_t index)
 	unsigned uid = 0;
 
 	for (size_t i = 0; i < index; i++)
-		if (config->device[i]->acpi_hid && !strcmp(config->device[i]->acpi_hid, config->device[index]->acpi_hid))
+		if (config->device[i]->acpi_hid &&
+		    !strcmp(config->device[i]->acpi_hid, config->device[index]->acpi_hid))
 			uid++;
 	return uid;
 }

@@ -8,7 +8,8 @@
 static void e820_add(struct e820_map *map, uint64_t gpa, uint64_t end, enum e820_type type)
 {
 	if (gpa < end && map->count < E820_ENTRIES_MAX)
-		map->entry[map->count++] = (struct e820_entry){.gpa = gpa, .size_bytes = end - gpa, .type = type};
+		map->entry[map->count++] =
+			(struct e820_entry){.gpa = gpa, .size_bytes = end - gpa, .type = type};
 }
 
 static uint64_t e820_min(uint64_t a, uint64_t b)
@@ -21,7 +22,8 @@ static uint64_t e820_max(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* 0xa0000-0xdffff is told as nothing at all: video memory and option ROMs of a PC, of which there are none. */
+/* 0xa0000-0xdffff is told as nothing at all: video memory and option ROMs of a PC, of which there are none.
+ */
 static void e820_add_region(struct e820_map *map, uint64_t gpa, uint64_t end)
 {
 	uint64_t hole = LAYOUT_EBDA_GPA + LAYOUT_EBDA_SIZE;

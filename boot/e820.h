@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory map told to the guest, in the form of BIOS INT 15h, AX=E820h (ACPI 6.5, 15.1): Linux, PVH and multiboot all
- * use its types.
+ * The memory map told to the guest, in the form of BIOS INT 15h, AX=E820h (ACPI 6.5, 15.1): Linux, PVH and
+ * multiboot all use its types.
  */
 #pragma once
 

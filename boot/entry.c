@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The boot CPU's registers for the three modes in which kernels are entered, and the tables that those registers point to.
+ * The boot CPU's registers for the three modes in which kernels are entered, and the tables that those
+ * registers point to.
  *
  *     GDT     0x00 null   0x08 null   0x10 code   0x18 data   0x20 TSS (two entries in 64-bit mode)
- *     paging  PML4[0] -> PDPT[0..3] -> four page directories of 512 pages of 2 MiB: 0 - 4 GiB, writable, supervisor
+ *     paging  PML4[0] -> PDPT[0..3] -> four page directories of 512 pages of 2 MiB: 0 - 4 GiB, writable,
+ * supervisor
  */
 #include "boot/entry.h"
 
@@ -18,7 +20,7 @@
 #define ENTRY_CR4_PAE  0x20u
 #define ENTRY_EFER_LME 0x100u
 #define ENTRY_EFER_LMA 0x400u
-#define ENTRY_RFLAGS   0x2u        /* bit 1 always reads 1; interrupts off */
+#define ENTRY_RFLAGS   0x2u /* bit 1 always reads 1; interrupts off */
 
 #define ENTRY_PTE_PRESENT  0x01u
 #define ENTRY_PTE_WRITABLE 0x02u
@@ -44,14 +46,15 @@ static uint64_t entry_descriptor(const struct x86_segment_state *segment)
 {
 	uint64_t limit = segment->attributes & 0x8000 ? segment->limit >> 12 : segment->limit;
 
-	return (limit & 0xffff) | (segment->base & 0xffffff) << 16 | (uint64_t)(segment->attributes & 0xff) << 40 |
-	       (limit >> 16 & 0xf) << 48 | (uint64_t)(segment->attributes >> 12) << 52 |
-	       (segment->base >> 24 & 0xff) << 56;
+	return (limit & 0xffff) | (segment->base & 0xffffff) << 16 |
+	       (uint64_t)(segment->attributes & 0xff) << 40 | (limit >> 16 & 0xf) << 48 |
+	       (uint64_t)(segment->attributes >> 12) << 52 | (segment->base >> 24 & 0xff) << 56;
 }
 
 static struct x86_segment_state entry_flat_segment(uint16_t selector, uint16_t attributes)
 {
-	return (struct x86_segment_state){.limit = 0xffffffff, .selector = selector, .attributes = attributes};
+	return (struct x86_segment_state){
+		.limit = 0xffffffff, .selector = selector, .attributes = attributes};
 }
 
 static int entry_set_flat_segments(struct gmem *gmem, struct x86_cpu_state *cpu, uint16_t code_attributes)
@@ -82,7 +85,8 @@ static void entry_set_registers(struct x86_cpu_state *cpu, uint64_t rip)
 	cpu->mp_state = X86_MP_RUNNABLE;
 }
 
-static int entry_write_table(struct gmem *gmem, uint64_t table_gpa, uint64_t first, uint64_t step, unsigned count)
+static int entry_write_table(struct gmem *gmem, uint64_t table_gpa, uint64_t first, uint64_t step,
+			     unsigned count)
 {
 	uint64_t table[ENTRY_TABLE_LEN] = {0};
 

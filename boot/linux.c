@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Linux: bzImage by the 64-bit or 32-bit boot protocol, and an uncompressed vmlinux entered the same way. Kernel
- * documentation, Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol".
+ * Linux: bzImage by the 64-bit or 32-bit boot protocol, and an uncompressed vmlinux entered the same way.
+ * Kernel documentation, Documentation/arch/x86/boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol".
  */
 #include <errno.h>
 #include <stdio.h>
@@ -36,9 +36,11 @@ static int linux_claim_tables(struct boot_plan *plan, const struct linux_kernel 
 	int ret = placement_claim(placement, kernel->zero_page_gpa, 4096, "zero page", err);
 
 	if (!ret)
-		ret = placement_claim(placement, kernel->cmdline_gpa, kernel->cmdline_size_max + 1, "command line", err);
+		ret = placement_claim(placement, kernel->cmdline_gpa, kernel->cmdline_size_max + 1,
+				      "command line", err);
 	if (!ret && kernel->is_64bit)
-		ret = placement_claim(placement, LAYOUT_PML4_GPA, (2 + LAYOUT_PD_COUNT) * 4096ull, "page tables", err);
+		ret = placement_claim(placement, LAYOUT_PML4_GPA, (2 + LAYOUT_PD_COUNT) * 4096ull,
+				      "page tables", err);
 	return ret;
 }
 
@@ -75,7 +77,8 @@ static int linux_write_zero_page(struct boot_plan *plan, const struct linux_kern
 
 static int linux_load_initrd(struct boot_plan *plan, uint64_t limit, struct err *err)
 {
-	struct module_bounds bounds = {.align = LINUX_MODULE_ALIGN, .floor = LAYOUT_HIGH_MEMORY_GPA, .limit = limit};
+	struct module_bounds bounds = {
+		.align = LINUX_MODULE_ALIGN, .floor = LAYOUT_HIGH_MEMORY_GPA, .limit = limit};
 	struct module_range range;
 	int ret = module_load_joined(plan->config->module, plan->config->module_count, &bounds, plan->gmem,
 				     &plan->placement, &range, err);
@@ -153,8 +156,11 @@ int boot_prepare_linux_elf(struct boot_plan *plan, struct err *err)
 	if (ret)
 		return ret;
 	kernel = (struct linux_kernel){
-		.header = {.boot_flag = LINUX_BOOT_FLAG, .header = LINUX_HEADER_MAGIC, .version = 0x020f,
-			   .loadflags = LINUX_LOADED_HIGH, .kernel_alignment = 0x1000000},
+		.header = {.boot_flag = LINUX_BOOT_FLAG,
+			   .header = LINUX_HEADER_MAGIC,
+			   .version = 0x020f,
+			   .loadflags = LINUX_LOADED_HIGH,
+			   .kernel_alignment = 0x1000000},
 		.is_64bit = elf.is_64bit,
 		.entry_gpa = elf.entry_gpa,
 		.initrd_limit = elf.is_64bit ? LINUX_INITRD_LIMIT_64 : LINUX_INITRD_LIMIT_32,

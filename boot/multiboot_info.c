@@ -15,14 +15,14 @@
 #include "loader/multiboot.h"
 #include "vmm/base/err.h"
 
-#define MULTIBOOT_LOADER_MAGIC    0x2badb002u
-#define MULTIBOOT_INFO_MEMORY     0x001u
-#define MULTIBOOT_INFO_CMDLINE    0x004u
-#define MULTIBOOT_INFO_MODULES    0x008u
-#define MULTIBOOT_INFO_MEMMAP     0x040u
-#define MULTIBOOT_INFO_NAME       0x200u
-#define MULTIBOOT_MODULE_ALIGN    4096u
-#define MULTIBOOT_LOADER_NAME     "vmmctl"
+#define MULTIBOOT_LOADER_MAGIC 0x2badb002u
+#define MULTIBOOT_INFO_MEMORY  0x001u
+#define MULTIBOOT_INFO_CMDLINE 0x004u
+#define MULTIBOOT_INFO_MODULES 0x008u
+#define MULTIBOOT_INFO_MEMMAP  0x040u
+#define MULTIBOOT_INFO_NAME    0x200u
+#define MULTIBOOT_MODULE_ALIGN 4096u
+#define MULTIBOOT_LOADER_NAME  "vmmctl"
 
 struct multiboot_info {
 	uint32_t flags;
@@ -57,31 +57,36 @@ static_assert(sizeof(struct multiboot_memmap_entry) == 24, "multiboot memory map
 
 #define MULTIBOOT_MODULES_GPA (LAYOUT_MULTIBOOT_INFO_GPA + 0x100)
 #define MULTIBOOT_MEMMAP_GPA  (MULTIBOOT_MODULES_GPA + MODULE_COUNT_MAX * sizeof(struct multiboot_module))
-#define MULTIBOOT_STRINGS_GPA (MULTIBOOT_MEMMAP_GPA + E820_ENTRIES_MAX * sizeof(struct multiboot_memmap_entry))
+#define MULTIBOOT_STRINGS_GPA                                                                                \
+	(MULTIBOOT_MEMMAP_GPA + E820_ENTRIES_MAX * sizeof(struct multiboot_memmap_entry))
 #define MULTIBOOT_STRINGS_END (LAYOUT_MULTIBOOT_INFO_GPA + LAYOUT_MULTIBOOT_INFO_SIZE)
 
-/* "name arguments": kernels that follow GRUB's first version skip the first word. Only the file's own name is told. */
+/* "name arguments": kernels that follow GRUB's first version skip the first word. Only the file's own name is
+ * told. */
 static int multiboot_write_string(struct boot_plan *plan, const char *path, const char *arguments,
 				  uint64_t *string_gpa, struct err *err)
 {
 	char text[LAYOUT_MULTIBOOT_INFO_SIZE];
 	uint64_t room = MULTIBOOT_STRINGS_END - *string_gpa;
-	int len = snprintf(text, sizeof(text), "%s%s%s", path ? boot_base_name(path) : "", arguments ? " " : "",
-			   arguments ? arguments : "");
+	int len = snprintf(text, sizeof(text), "%s%s%s", path ? boot_base_name(path) : "",
+			   arguments ? " " : "", arguments ? arguments : "");
 
 	if (len < 0 || (uint64_t)len >= room)
 		return err_set(err, -E2BIG, "multiboot command lines have more than %llu bytes",
 			       (unsigned long long)(MULTIBOOT_STRINGS_END - MULTIBOOT_STRINGS_GPA));
 	*string_gpa += (uint64_t)len + 1;
-	return boot_write(plan, *string_gpa - (uint64_t)len - 1, text, (uint64_t)len + 1, "multiboot strings", err);
+	return boot_write(plan, *string_gpa - (uint64_t)len - 1, text, (uint64_t)len + 1, "multiboot strings",
+			  err);
 }
 
 static int multiboot_load_modules(struct boot_plan *plan, struct multiboot_info *info, uint64_t *string_gpa,
 				  struct err *err)
 {
 	const struct boot_x86_config *config = plan->config;
-	struct module_bounds bounds = {.align = MULTIBOOT_MODULE_ALIGN, .floor = LAYOUT_HIGH_MEMORY_GPA,
-				       .limit = 1ull << 32, .lowest = true};
+	struct module_bounds bounds = {.align = MULTIBOOT_MODULE_ALIGN,
+				       .floor = LAYOUT_HIGH_MEMORY_GPA,
+				       .limit = 1ull << 32,
+				       .lowest = true};
 	struct multiboot_module entry[MODULE_COUNT_MAX] = {0};
 	int ret = 0;
 
@@ -93,8 +98,8 @@ static int multiboot_load_modules(struct boot_plan *plan, struct multiboot_info 
 						     .end_gpa = (uint32_t)(range.gpa + range.size_bytes),
 						     .string_gpa = (uint32_t)*string_gpa};
 		if (!ret)
-			ret = multiboot_write_string(plan, config->module[i].path, config->module[i].cmdline, string_gpa,
-						     err);
+			ret = multiboot_write_string(plan, config->module[i].path, config->module[i].cmdline,
+						     string_gpa, err);
 	}
 	if (ret || !config->module_count)
 		return ret;
@@ -113,7 +118,8 @@ static int multiboot_write_memmap(struct boot_plan *plan, struct multiboot_info 
 	const struct e820_map *map = &plan->e820;
 
 	for (size_t i = 0; i < map->count; i++) {
-		entry[i] = (struct multiboot_memmap_entry){.size = sizeof(entry[i].range), .range = map->entry[i]};
+		entry[i] = (struct multiboot_memmap_entry){.size = sizeof(entry[i].range),
+							   .range = map->entry[i]};
 		if (map->entry[i].type != E820_RAM)
 			continue;
 		if (map->entry[i].gpa == 0)
@@ -143,7 +149,9 @@ static int multiboot_write_info(struct boot_plan *plan, struct err *err)
 		ret = multiboot_load_modules(plan, &info, &string_gpa, err);
 	if (!ret)
 		ret = multiboot_write_memmap(plan, &info, err);
-	return ret ? ret : boot_write(plan, LAYOUT_MULTIBOOT_INFO_GPA, &info, sizeof(info), "multiboot information", err);
+	return ret ? ret
+		   : boot_write(plan, LAYOUT_MULTIBOOT_INFO_GPA, &info, sizeof(info), "multiboot information",
+				err);
 }
 
 int boot_prepare_multiboot(struct boot_plan *plan, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PVH entry: struct hvm_start_info version 1 and the 32-bit state at entry. Xen documentation, docs/misc/pvh.pandoc, and
- * xen/include/public/arch-x86/hvm/start_info.h.
+ * PVH entry: struct hvm_start_info version 1 and the 32-bit state at entry. Xen documentation,
+ * docs/misc/pvh.pandoc, and xen/include/public/arch-x86/hvm/start_info.h.
  */
 #include <assert.h>
 #include <errno.h>
@@ -46,15 +46,18 @@ static_assert(E820_ENTRIES_MAX * sizeof(struct pvh_memmap_entry) <= LAYOUT_PVH_M
 static int pvh_claim_tables(struct boot_plan *plan, struct err *err)
 {
 	struct placement *placement = &plan->placement;
-	int ret = placement_claim(placement, LAYOUT_PVH_INFO_GPA, LAYOUT_PVH_INFO_SIZE, "PVH start info", err);
+	int ret =
+		placement_claim(placement, LAYOUT_PVH_INFO_GPA, LAYOUT_PVH_INFO_SIZE, "PVH start info", err);
 
 	if (!ret)
-		ret = placement_claim(placement, LAYOUT_PVH_MEMMAP_GPA, LAYOUT_PVH_MEMMAP_SIZE, "PVH memory map", err);
+		ret = placement_claim(placement, LAYOUT_PVH_MEMMAP_GPA, LAYOUT_PVH_MEMMAP_SIZE,
+				      "PVH memory map", err);
 	if (!ret)
-		ret = placement_claim(placement, LAYOUT_CMDLINE_GPA, LAYOUT_CMDLINE_SIZE_MAX, "command line", err);
-	if (!ret)
-		ret = placement_claim(placement, LAYOUT_MULTIBOOT_INFO_GPA, LAYOUT_MULTIBOOT_INFO_SIZE, "module strings",
+		ret = placement_claim(placement, LAYOUT_CMDLINE_GPA, LAYOUT_CMDLINE_SIZE_MAX, "command line",
 				      err);
+	if (!ret)
+		ret = placement_claim(placement, LAYOUT_MULTIBOOT_INFO_GPA, LAYOUT_MULTIBOOT_INFO_SIZE,
+				      "module strings", err);
 	return ret;
 }
 
@@ -66,10 +69,12 @@ static int pvh_write_memmap(struct boot_plan *plan, struct err *err)
 		entry[i] = (struct pvh_memmap_entry){.gpa = plan->e820.entry[i].gpa,
 						     .size_bytes = plan->e820.entry[i].size_bytes,
 						     .type = plan->e820.entry[i].type};
-	return boot_write(plan, LAYOUT_PVH_MEMMAP_GPA, entry, plan->e820.count * sizeof(entry[0]), "PVH memory map", err);
+	return boot_write(plan, LAYOUT_PVH_MEMMAP_GPA, entry, plan->e820.count * sizeof(entry[0]),
+			  "PVH memory map", err);
 }
 
-/* Files without command lines are one initrd in pieces; with any, each is a module of its own (a hypervisor's). */
+/* Files without command lines are one initrd in pieces; with any, each is a module of its own (a
+ * hypervisor's). */
 static bool pvh_has_separate_modules(const struct boot_x86_config *config)
 {
 	for (size_t i = 0; i < config->module_count; i++)
@@ -99,7 +104,8 @@ static int pvh_write_module_string(struct boot_plan *plan, const struct module *
 	if (!module->cmdline)
 		return 0;
 	entry->cmdline_gpa = *string_gpa;
-	ret = boot_write_string(plan, *string_gpa, module->cmdline, end - *string_gpa - 1, "module command lines", err);
+	ret = boot_write_string(plan, *string_gpa, module->cmdline, end - *string_gpa - 1,
+				"module command lines", err);
 	*string_gpa += strlen(module->cmdline) + 1;
 	return ret;
 }
@@ -121,20 +127,25 @@ static int pvh_load_modules(struct boot_plan *plan, uint32_t *count, struct err 
 	for (; *count < config->module_count && pvh_has_separate_modules(config) && !ret; (*count)++) {
 		ret = pvh_load_module(plan, &config->module[*count], 1, &entry[*count], err);
 		if (!ret)
-			ret = pvh_write_module_string(plan, &config->module[*count], &string_gpa, &entry[*count], err);
+			ret = pvh_write_module_string(plan, &config->module[*count], &string_gpa,
+						      &entry[*count], err);
 	}
 	plan->summary.initrd_gpa = entry[0].gpa;
 	plan->summary.initrd_size = entry[0].size_bytes;
-	return ret ? ret : boot_write(plan, PVH_MODULES_GPA, entry, *count * sizeof(entry[0]), "PVH modules", err);
+	return ret ? ret
+		   : boot_write(plan, PVH_MODULES_GPA, entry, *count * sizeof(entry[0]), "PVH modules", err);
 }
 
 static int pvh_write_start_info(struct boot_plan *plan, uint32_t module_count, struct err *err)
 {
-	struct pvh_start_info info = {
-		.magic = PVH_START_MAGIC, .version = PVH_START_VERSION, .module_count = module_count,
-		.modules_gpa = module_count ? PVH_MODULES_GPA : 0, .cmdline_gpa = LAYOUT_CMDLINE_GPA,
-		.rsdp_gpa = plan->rsdp_gpa, .memmap_gpa = LAYOUT_PVH_MEMMAP_GPA,
-		.memmap_entries = (uint32_t)plan->e820.count};
+	struct pvh_start_info info = {.magic = PVH_START_MAGIC,
+				      .version = PVH_START_VERSION,
+				      .module_count = module_count,
+				      .modules_gpa = module_count ? PVH_MODULES_GPA : 0,
+				      .cmdline_gpa = LAYOUT_CMDLINE_GPA,
+				      .rsdp_gpa = plan->rsdp_gpa,
+				      .memmap_gpa = LAYOUT_PVH_MEMMAP_GPA,
+				      .memmap_entries = (uint32_t)plan->e820.count};
 
 	return boot_write(plan, LAYOUT_PVH_INFO_GPA, &info, sizeof(info), "PVH start info", err);
 }
@@ -158,7 +169,8 @@ int boot_prepare_pvh(struct boot_plan *plan, struct err *err)
 	if (ret)
 		return ret;
 	if (!elf.has_pvh_entry)
-		return err_set(err, -ENOEXEC, "%s: no PVH entry note (XEN_ELFNOTE_PHYS32_ENTRY), use protocol linux",
+		return err_set(err, -ENOEXEC,
+			       "%s: no PVH entry note (XEN_ELFNOTE_PHYS32_ENTRY), use protocol linux",
 			       plan->image.name);
 	ret = pvh_claim_tables(plan, err);
 	if (!ret)
@@ -168,7 +180,8 @@ int boot_prepare_pvh(struct boot_plan *plan, struct err *err)
 	if (!ret)
 		ret = pvh_write_memmap(plan, err);
 	if (!ret)
-		ret = boot_write_string(plan, LAYOUT_CMDLINE_GPA, plan->cmdline, PVH_CMDLINE_MAX, "command line", err);
+		ret = boot_write_string(plan, LAYOUT_CMDLINE_GPA, plan->cmdline, PVH_CMDLINE_MAX,
+					"command line", err);
 	if (!ret)
 		ret = pvh_write_start_info(plan, module_count, err);
 	return ret ? ret : pvh_enter(plan, elf.pvh_entry_gpa, err);

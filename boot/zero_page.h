@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * struct boot_params, the "zero page" of Linux/x86: kernel documentation, Documentation/arch/x86/zero-page.rst and
- * arch/x86/include/uapi/asm/bootparam.h for the layout. Only fields that a loader fills in have names.
+ * struct boot_params, the "zero page" of Linux/x86: kernel documentation,
+ * Documentation/arch/x86/zero-page.rst and arch/x86/include/uapi/asm/bootparam.h for the layout. Only fields
+ * that a loader fills in have names.
  */
 #pragma once
 
@@ -16,22 +17,22 @@
 
 struct boot_params {
 	uint8_t screen_info_start[2];
-	uint16_t ext_mem_k;           /* KiB above 1 MiB, at most 64 MiB: kernels without e820 */
+	uint16_t ext_mem_k; /* KiB above 1 MiB, at most 64 MiB: kernels without e820 */
 	uint8_t screen_info_middle[0x1c];
 	uint16_t old_cmdline_magic;
-	uint16_t old_cmdline_offset;  /* from the start of this page */
+	uint16_t old_cmdline_offset; /* from the start of this page */
 	uint8_t screen_info_end[0x4c];
-	uint64_t acpi_rsdp_addr;      /* 2.14 */
+	uint64_t acpi_rsdp_addr; /* 2.14 */
 	uint8_t unused1[0x48];
 	uint32_t ext_ramdisk_image;
 	uint32_t ext_ramdisk_size;
 	uint32_t ext_cmd_line_ptr;
 	uint8_t unused2[0x114];
-	uint32_t alt_mem_k;           /* KiB above 1 MiB */
+	uint32_t alt_mem_k; /* KiB above 1 MiB */
 	uint32_t scratch;
 	uint8_t e820_entries;
 	uint8_t unused3[6];
-	uint8_t sentinel;             /* 0: this page was cleared before it was filled */
+	uint8_t sentinel; /* 0: this page was cleared before it was filled */
 	uint8_t unused4;
 	struct linux_header hdr;
 	uint8_t unused5[0x2d0 - 0x26c];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF loading by program headers, with every number of the file checked before it is used. Section headers and
- * relocations play no part: an executable that runs at its physical addresses needs neither.
+ * ELF loading by program headers, with every number of the file checked before it is used. Section headers
+ * and relocations play no part: an executable that runs at its physical addresses needs neither.
  */
 #include "loader/elf.h"
 
@@ -16,8 +16,8 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-#define ELF_GPA_LIMIT         (1ull << 32) /* entered in 32-bit mode, or in 64-bit mode with 4 GiB mapped */
-#define ELF_NOTE_XEN_PHYS32   18           /* XEN_ELFNOTE_PHYS32_ENTRY */
+#define ELF_GPA_LIMIT       (1ull << 32) /* entered in 32-bit mode, or in 64-bit mode with 4 GiB mapped */
+#define ELF_NOTE_XEN_PHYS32 18           /* XEN_ELFNOTE_PHYS32_ENTRY */
 
 static int elf_read_header(const struct image *image, Elf64_Ehdr *header, struct err *err)
 {
@@ -43,7 +43,8 @@ static int elf_read_header(const struct image *image, Elf64_Ehdr *header, struct
 	return ret;
 }
 
-static int elf_check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64bit, struct err *err)
+static int elf_check_header(const struct image *image, const Elf64_Ehdr *header, bool is_64bit,
+			    struct err *err)
 {
 	size_t entry_size = is_64bit ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
 
@@ -51,15 +52,17 @@ static int elf_check_header(const struct image *image, const Elf64_Ehdr *header,
 		return err_set(err, -ENOEXEC, "%s: ELF for machine %u, x86 (3 or 62) is needed", image->name,
 			       header->e_machine);
 	if (header->e_type != ET_EXEC && header->e_type != ET_DYN)
-		return err_set(err, -ENOEXEC, "%s: ELF type %u is not an executable", image->name, header->e_type);
+		return err_set(err, -ENOEXEC, "%s: ELF type %u is not an executable", image->name,
+			       header->e_type);
 	if (!header->e_phnum)
-		return err_set(err, -ENOEXEC, "%s: ELF file without program headers has nothing to load", image->name);
+		return err_set(err, -ENOEXEC, "%s: ELF file without program headers has nothing to load",
+			       image->name);
 	if (header->e_phentsize != entry_size)
-		return err_set(err, -ENOEXEC, "%s: ELF program headers of %u bytes each, %zu expected", image->name,
-			       header->e_phentsize, entry_size);
+		return err_set(err, -ENOEXEC, "%s: ELF program headers of %u bytes each, %zu expected",
+			       image->name, header->e_phentsize, entry_size);
 	if (header->e_phnum > ELF_SEGMENTS_MAX)
-		return err_set(err, -ENOEXEC, "%s: %u ELF program headers, at most %d are accepted", image->name,
-			       header->e_phnum, ELF_SEGMENTS_MAX);
+		return err_set(err, -ENOEXEC, "%s: %u ELF program headers, at most %d are accepted",
+			       image->name, header->e_phnum, ELF_SEGMENTS_MAX);
 	return 0;
 }
 
@@ -72,17 +75,21 @@ static int elf_read_program_header(const struct image *image, const Elf64_Ehdr *
 	int ret;
 
 	if (offset > image->size_bytes)
-		return err_set(err, -ENOEXEC, "%s: truncated: ELF program headers at %" PRIu64 ", the file ends at %" PRIu64,
+		return err_set(err, -ENOEXEC,
+			       "%s: truncated: ELF program headers at %" PRIu64 ", the file ends at %" PRIu64,
 			       image->name, offset, image->size_bytes);
 	offset += (uint64_t)index * header->e_phentsize;
 	if (is_64bit)
 		return image_read(image, offset, program, sizeof(*program), err);
 	ret = image_read(image, offset, &narrow, sizeof(narrow), err);
 	if (!ret)
-		*program = (Elf64_Phdr){
-			.p_type = narrow.p_type, .p_offset = narrow.p_offset, .p_vaddr = narrow.p_vaddr,
-			.p_paddr = narrow.p_paddr, .p_filesz = narrow.p_filesz, .p_memsz = narrow.p_memsz,
-			.p_align = narrow.p_align};
+		*program = (Elf64_Phdr){.p_type = narrow.p_type,
+					.p_offset = narrow.p_offset,
+					.p_vaddr = narrow.p_vaddr,
+					.p_paddr = narrow.p_paddr,
+					.p_filesz = narrow.p_filesz,
+					.p_memsz = narrow.p_memsz,
+					.p_align = narrow.p_align};
 	return ret;
 }
 
@@ -94,28 +101,35 @@ static int elf_add_segment(const struct image *image, struct elf_image *elf, con
 	if (!program->p_memsz)
 		return 0;
 	if (program->p_filesz > program->p_memsz)
-		return err_set(err, -ENOEXEC, "%s: ELF segment has %" PRIu64 " bytes in the file, more than the %" PRIu64
-			       " in memory", image->name, program->p_filesz, program->p_memsz);
-	if (program->p_offset > image->size_bytes || program->p_filesz > image->size_bytes - program->p_offset)
-		return err_set(err, -ENOEXEC, "%s: truncated: an ELF segment ends beyond the file", image->name);
+		return err_set(err, -ENOEXEC,
+			       "%s: ELF segment has %" PRIu64 " bytes in the file, more than the %" PRIu64
+			       " in memory",
+			       image->name, program->p_filesz, program->p_memsz);
+	if (program->p_offset > image->size_bytes ||
+	    program->p_filesz > image->size_bytes - program->p_offset)
+		return err_set(err, -ENOEXEC, "%s: truncated: an ELF segment ends beyond the file",
+			       image->name);
 	if (program->p_paddr >= ELF_GPA_LIMIT || program->p_memsz > ELF_GPA_LIMIT - program->p_paddr)
 		return err_set(err, -ENOEXEC,
-			       "%s: ELF segment of %#" PRIx64 " bytes at physical %#" PRIx64 " does not end below 4 GiB",
+			       "%s: ELF segment of %#" PRIx64 " bytes at physical %#" PRIx64
+			       " does not end below 4 GiB",
 			       image->name, program->p_memsz, program->p_paddr);
 	end = program->p_paddr + program->p_memsz;
 	if (!elf->segment_count || program->p_paddr < elf->low_gpa)
 		elf->low_gpa = program->p_paddr;
 	if (end > elf->high_gpa)
 		elf->high_gpa = end;
-	elf->segment[elf->segment_count++] = (struct elf_segment){
-		.offset = program->p_offset, .file_size = program->p_filesz, .gpa = program->p_paddr,
-		.gva = program->p_vaddr, .memory_size = program->p_memsz};
+	elf->segment[elf->segment_count++] = (struct elf_segment){.offset = program->p_offset,
+								  .file_size = program->p_filesz,
+								  .gpa = program->p_paddr,
+								  .gva = program->p_vaddr,
+								  .memory_size = program->p_memsz};
 	return 0;
 }
 
 /*
- * Walks the notes of one segment with the given padding. Linkers pad to 4 even in 64-bit files, some to p_align; both
- * are tried by the caller. System V ABI, "Note Section".
+ * Walks the notes of one segment with the given padding. Linkers pad to 4 even in 64-bit files, some to
+ * p_align; both are tried by the caller. System V ABI, "Note Section".
  */
 static bool elf_find_pvh_note(const uint8_t *note, size_t size, size_t align, uint32_t *entry)
 {
@@ -130,8 +144,8 @@ static bool elf_find_pvh_note(const uint8_t *note, size_t size, size_t align, ui
 		next = (desc + header.n_descsz + (align - 1)) & ~(uint64_t)(align - 1);
 		if (desc > size || header.n_descsz > size - desc)
 			return false;
-		if (header.n_type == ELF_NOTE_XEN_PHYS32 && header.n_namesz == 4 && !memcmp(note + name, "Xen", 4) &&
-		    (header.n_descsz == 4 || header.n_descsz == 8)) {
+		if (header.n_type == ELF_NOTE_XEN_PHYS32 && header.n_namesz == 4 &&
+		    !memcmp(note + name, "Xen", 4) && (header.n_descsz == 4 || header.n_descsz == 8)) {
 			memcpy(entry, note + desc, sizeof(*entry));
 			return true;
 		}
@@ -174,8 +188,8 @@ static bool elf_is_loaded(const struct elf_image *elf, uint64_t gpa)
 static int elf_find_entry(const struct image *image, struct elf_image *elf, struct err *err)
 {
 	if (elf->has_pvh_entry && !elf_is_loaded(elf, elf->pvh_entry_gpa))
-		return err_set(err, -ENOEXEC, "%s: PVH entry %#" PRIx32 " lies in no ELF segment", image->name,
-			       elf->pvh_entry_gpa);
+		return err_set(err, -ENOEXEC, "%s: PVH entry %#" PRIx32 " lies in no ELF segment",
+			       image->name, elf->pvh_entry_gpa);
 	elf->entry_gpa = elf->entry;
 	if (elf_is_loaded(elf, elf->entry))
 		return 0;
@@ -187,7 +201,8 @@ static int elf_find_entry(const struct image *image, struct elf_image *elf, stru
 			return 0;
 		}
 	}
-	return err_set(err, -ENOEXEC, "%s: ELF entry %#" PRIx64 " lies in no segment", image->name, elf->entry);
+	return err_set(err, -ENOEXEC, "%s: ELF entry %#" PRIx64 " lies in no segment", image->name,
+		       elf->entry);
 }
 
 int elf_parse(const struct image *image, struct elf_image *elf, struct err *err)
@@ -196,7 +211,8 @@ int elf_parse(const struct image *image, struct elf_image *elf, struct err *err)
 	Elf64_Phdr program = {0};
 	int ret = elf_read_header(image, &header, err);
 
-	*elf = (struct elf_image){.is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64, .entry = header.e_entry};
+	*elf = (struct elf_image){.is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64,
+				  .entry = header.e_entry};
 	if (!ret)
 		ret = elf_check_header(image, &header, elf->is_64bit, err);
 	for (unsigned i = 0; i < header.e_phnum && !ret; i++) {
@@ -211,19 +227,22 @@ int elf_parse(const struct image *image, struct elf_image *elf, struct err *err)
 	return ret ? ret : elf_find_entry(image, elf, err);
 }
 
-int elf_load(const struct image *image, const struct elf_image *elf, struct gmem *gmem, struct placement *placement,
-	     struct err *err)
+int elf_load(const struct image *image, const struct elf_image *elf, struct gmem *gmem,
+	     struct placement *placement, struct err *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < elf->segment_count && !ret; i++)
-		ret = placement_claim(placement, elf->segment[i].gpa, elf->segment[i].memory_size, "kernel", err);
+		ret = placement_claim(placement, elf->segment[i].gpa, elf->segment[i].memory_size, "kernel",
+				      err);
 	for (size_t i = 0; i < elf->segment_count && !ret; i++) {
 		const struct elf_segment *segment = &elf->segment[i];
 
 		ret = image_load(image, segment->offset, segment->file_size, gmem, segment->gpa, err);
-		if (!ret && gmem_zero(gmem, segment->gpa + segment->file_size, segment->memory_size - segment->file_size))
-			ret = err_set(err, -ENOSPC, "%s: no guest RAM at %#" PRIx64, image->name, segment->gpa);
+		if (!ret && gmem_zero(gmem, segment->gpa + segment->file_size,
+				      segment->memory_size - segment->file_size))
+			ret = err_set(err, -ENOSPC, "%s: no guest RAM at %#" PRIx64, image->name,
+				      segment->gpa);
 	}
 	return ret;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ELF executables for x86, 32 and 64 bit, by their program headers: segments go to their physical addresses. Finds the
- * PVH entry note. System V ABI, chapters 4 and 5; the note is Xen's (xen/include/public/elfnote.h).
+ * ELF executables for x86, 32 and 64 bit, by their program headers: segments go to their physical addresses.
+ * Finds the PVH entry note. System V ABI, chapters 4 and 5; the note is Xen's (xen/include/public/elfnote.h).
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct placement;
 #define ELF_NOTE_SIZE_MAX (64u << 10) /* of one note segment */
 
 struct elf_segment {
-	uint64_t offset;      /* in the file */
+	uint64_t offset; /* in the file */
 	uint64_t file_size;
 	uint64_t gpa;         /* p_paddr */
 	uint64_t gva;         /* p_vaddr */
@@ -29,8 +29,8 @@ struct elf_image {
 	bool is_64bit;
 	bool has_pvh_entry;
 	uint32_t pvh_entry_gpa;
-	uint64_t entry;           /* e_entry as written */
-	uint64_t entry_gpa;       /* e_entry, translated when it is a virtual address of a segment */
+	uint64_t entry;             /* e_entry as written */
+	uint64_t entry_gpa;         /* e_entry, translated when it is a virtual address of a segment */
 	uint64_t low_gpa, high_gpa; /* first byte, and one past the last, of all segments */
 	struct elf_segment segment[ELF_SEGMENTS_MAX];
 	size_t segment_count;
@@ -39,5 +39,5 @@ struct elf_image {
 /* Reads headers and notes; touches no guest memory. -ENOEXEC with a message that says what is wrong. */
 int elf_parse(const struct image *image, struct elf_image *elf, struct err *err);
 /* Claims and loads every segment. */
-int elf_load(const struct image *image, const struct elf_image *elf, struct gmem *gmem, struct placement *placement,
-	     struct err *err);
+int elf_load(const struct image *image, const struct elf_image *elf, struct gmem *gmem,
+	     struct placement *placement, struct err *err);

@@ -14,17 +14,19 @@ int flat_parse(const struct image *image, uint64_t gpa, uint64_t entry_offset, s
 {
 	if (gpa >= FLAT_GPA_LIMIT || image->size_bytes > FLAT_GPA_LIMIT - gpa)
 		return err_set(err, -ENOEXEC,
-			       "%s: %" PRIu64 " bytes at %#" PRIx64 " do not end below %#llx, where real mode's memory ends",
+			       "%s: %" PRIu64 " bytes at %#" PRIx64
+			       " do not end below %#llx, where real mode's memory ends",
 			       image->name, image->size_bytes, gpa, FLAT_GPA_LIMIT);
 	if (entry_offset >= image->size_bytes)
-		return err_set(err, -ENOEXEC, "%s: entry offset %#" PRIx64 " lies outside the file's %" PRIu64 " bytes",
+		return err_set(err, -ENOEXEC,
+			       "%s: entry offset %#" PRIx64 " lies outside the file's %" PRIu64 " bytes",
 			       image->name, entry_offset, image->size_bytes);
 	*flat = (struct flat_image){.load_gpa = gpa, .entry_gpa = gpa + entry_offset};
 	return 0;
 }
 
-int flat_load(const struct image *image, const struct flat_image *flat, struct gmem *gmem, struct placement *placement,
-	      struct err *err)
+int flat_load(const struct image *image, const struct flat_image *flat, struct gmem *gmem,
+	      struct placement *placement, struct err *err)
 {
 	int ret = placement_claim(placement, flat->load_gpa, image->size_bytes, "kernel", err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flat binaries: the whole file at one address below 1 MiB, where real mode reaches it. No format, hence no checks but
- * those of size and place.
+ * Flat binaries: the whole file at one address below 1 MiB, where real mode reaches it. No format, hence no
+ * checks but those of size and place.
  */
 #pragma once
 
@@ -23,5 +23,5 @@ struct flat_image {
 int flat_parse(const struct image *image, uint64_t gpa, uint64_t entry_offset, struct flat_image *flat,
 	       struct err *err);
 /* Claims and loads. */
-int flat_load(const struct image *image, const struct flat_image *flat, struct gmem *gmem, struct placement *placement,
-	      struct err *err);
+int flat_load(const struct image *image, const struct flat_image *flat, struct gmem *gmem,
+	      struct placement *placement, struct err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads kernels and initrds: regular files piece by piece with pread, anything else as one capped copy. Knows the magic
- * numbers of the formats and nothing more of them.
+ * Reads kernels and initrds: regular files piece by piece with pread, anything else as one capped copy. Knows
+ * the magic numbers of the formats and nothing more of them.
  */
 #include "loader/image.h"
 
@@ -60,8 +60,8 @@ static int image_slurp(struct image *image, uint64_t size_max, struct err *err)
 			break;
 		if (room >= limit) {
 			free(copy);
-			return err_set(err, -EFBIG, "%s: longer than the %zu bytes that are read from a pipe", image->name,
-				       limit);
+			return err_set(err, -EFBIG, "%s: longer than the %zu bytes that are read from a pipe",
+				       image->name, limit);
 		}
 		room *= 2;
 		grown = realloc(copy, room);
@@ -89,8 +89,8 @@ static int image_examine(struct image *image, uint64_t size_max, struct err *err
 		return image_slurp(image, size_max, err);
 	image->size_bytes = (uint64_t)st.st_size;
 	if (image->size_bytes > size_max)
-		return err_set(err, -EFBIG, "%s: %" PRIu64 " bytes long, at most %" PRIu64 " are accepted", image->name,
-			       image->size_bytes, size_max);
+		return err_set(err, -EFBIG, "%s: %" PRIu64 " bytes long, at most %" PRIu64 " are accepted",
+			       image->name, image->size_bytes, size_max);
 	return 0;
 }
 
@@ -127,12 +127,14 @@ static int image_check_range(const struct image *image, uint64_t offset, uint64_
 	if (offset <= image->size_bytes && len <= image->size_bytes - offset)
 		return 0;
 	return err_set(err, -ENOEXEC,
-		       "%s: truncated: needs %" PRIu64 " bytes at offset %" PRIu64 ", the file ends at %" PRIu64,
+		       "%s: truncated: needs %" PRIu64 " bytes at offset %" PRIu64
+		       ", the file ends at %" PRIu64,
 		       image->name, len, offset, image->size_bytes);
 }
 
 /* A file that shrinks after its size was taken ends early here. */
-static int image_pread(const struct image *image, uint64_t offset, uint8_t *dst, uint64_t len, struct err *err)
+static int image_pread(const struct image *image, uint64_t offset, uint8_t *dst, uint64_t len,
+		       struct err *err)
 {
 	while (len) {
 		ssize_t got = pread(image->fd, dst, len, (off_t)offset);
@@ -172,7 +174,8 @@ int image_load(const struct image *image, uint64_t offset, uint64_t len, struct 
 		return ret;
 	hva = gmem_span(gmem, gpa, len);
 	if (!hva)
-		return err_set(err, -ENOSPC, "%s: no guest RAM for %" PRIu64 " bytes at %#" PRIx64, image->name, len, gpa);
+		return err_set(err, -ENOSPC, "%s: no guest RAM for %" PRIu64 " bytes at %#" PRIx64,
+			       image->name, len, gpa);
 	ret = image_read(image, offset, hva, len, err);
 	gmem_written(gmem, gpa, len);
 	return ret;
@@ -185,9 +188,17 @@ struct image_magic {
 };
 
 static const struct image_magic image_compressions[] = {
-	{"gzip", "\x1f\x8b\x08", 3},       {"xz", "\xfd" "7zXZ", 5},        {"zstd", "\x28\xb5\x2f\xfd", 4},
-	{"bzip2", "BZh", 3},               {"lzma", "\x5d\x00\x00", 3},     {"lz4", "\x04\x22\x4d\x18", 4},
-	{"lz4 (legacy)", "\x02\x21\x4c\x18", 4}, {"lzop", "\x89LZO", 4},
+	{"gzip", "\x1f\x8b\x08", 3},
+	{"xz",
+	 "\xfd"
+	 "7zXZ",
+	 5},
+	{"zstd", "\x28\xb5\x2f\xfd", 4},
+	{"bzip2", "BZh", 3},
+	{"lzma", "\x5d\x00\x00", 3},
+	{"lz4", "\x04\x22\x4d\x18", 4},
+	{"lz4 (legacy)", "\x02\x21\x4c\x18", 4},
+	{"lzop", "\x89LZO", 4},
 };
 
 const char *image_compression_name(const struct image *image)
@@ -206,7 +217,8 @@ static bool image_is_linux(const struct image *image)
 {
 	struct linux_header header;
 
-	return !image_read(image, LINUX_HEADER_OFFSET, &header, offsetof(struct linux_header, realmode_swtch), NULL) &&
+	return !image_read(image, LINUX_HEADER_OFFSET, &header, offsetof(struct linux_header, realmode_swtch),
+			   NULL) &&
 	       header.boot_flag == LINUX_BOOT_FLAG && header.header == LINUX_HEADER_MAGIC;
 }
 

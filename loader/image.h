@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes of a kernel or initrd: a regular file read piece by piece straight into guest RAM, or a copy of what a pipe
- * or a test gave. Never a mapping: a file cut short under us is a read error, not a SIGBUS. Knows no format beyond the
- * few bytes that tell the formats apart.
+ * The bytes of a kernel or initrd: a regular file read piece by piece straight into guest RAM, or a copy of
+ * what a pipe or a test gave. Never a mapping: a file cut short under us is a read error, not a SIGBUS. Knows
+ * no format beyond the few bytes that tell the formats apart.
  */
 #pragma once
 
@@ -12,9 +12,12 @@
 struct err;
 struct gmem;
 
-#define IMAGE_KERNEL_SIZE_MAX (2ull << 30) /* a vmlinux with debug information fits; keeps offsets far from wrapping */
-#define IMAGE_INITRD_SIZE_MAX (4ull << 30) /* initrd fields of every boot protocol used here are 32 bits wide */
-#define IMAGE_PIPE_SIZE_MAX   (1ull << 30) /* what is not a regular file is copied: an endless pipe stops here */
+#define IMAGE_KERNEL_SIZE_MAX                                                                                \
+	(2ull << 30) /* a vmlinux with debug information fits; keeps offsets far from wrapping */
+#define IMAGE_INITRD_SIZE_MAX                                                                                \
+	(4ull << 30) /* initrd fields of every boot protocol used here are 32 bits wide */
+#define IMAGE_PIPE_SIZE_MAX                                                                                  \
+	(1ull << 30) /* what is not a regular file is copied: an endless pipe stops here */
 
 enum image_kind {
 	IMAGE_LINUX,      /* bzImage: Linux/x86 boot protocol */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The setup header of a Linux/x86 kernel, as it lies at offset 0x1f1 of a bzImage and of the zero page. Protocols 2.00 to
- * 2.15: kernel documentation, Documentation/arch/x86/boot.rst ("The Real-Mode Kernel Header"). Little-endian, unpadded.
+ * The setup header of a Linux/x86 kernel, as it lies at offset 0x1f1 of a bzImage and of the zero page.
+ * Protocols 2.00 to 2.15: kernel documentation, Documentation/arch/x86/boot.rst ("The Real-Mode Kernel
+ * Header"). Little-endian, unpadded.
  */
 #pragma once
 
@@ -9,14 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LINUX_HEADER_OFFSET   0x1f1
-#define LINUX_HEADER_MAGIC    0x53726448u /* "HdrS" */
-#define LINUX_BOOT_FLAG       0xaa55
-#define LINUX_LOADER_UNKNOWN  0xff /* type_of_loader: no number assigned */
+#define LINUX_HEADER_OFFSET  0x1f1
+#define LINUX_HEADER_MAGIC   0x53726448u /* "HdrS" */
+#define LINUX_BOOT_FLAG      0xaa55
+#define LINUX_LOADER_UNKNOWN 0xff /* type_of_loader: no number assigned */
 
 /* loadflags */
-#define LINUX_LOADED_HIGH     0x01
-#define LINUX_CAN_USE_HEAP    0x80
+#define LINUX_LOADED_HIGH  0x01
+#define LINUX_CAN_USE_HEAP 0x80
 
 /* xloadflags, protocol 2.12 */
 #define LINUX_XLF_KERNEL_64              0x01
@@ -32,10 +33,10 @@ struct linux_header {
 	uint16_t boot_flag;
 	uint16_t jump;
 	uint32_t header;
-	uint16_t version;             /* 0x0206 = 2.06 */
+	uint16_t version; /* 0x0206 = 2.06 */
 	uint32_t realmode_swtch;
 	uint16_t start_sys_seg;
-	uint16_t kernel_version;      /* file offset - 0x200 of a string, 0: none */
+	uint16_t kernel_version; /* file offset - 0x200 of a string, 0: none */
 	uint8_t type_of_loader;
 	uint8_t loadflags;
 	uint16_t setup_move_size;
@@ -43,25 +44,25 @@ struct linux_header {
 	uint32_t ramdisk_image;
 	uint32_t ramdisk_size;
 	uint32_t bootsect_kludge;
-	uint16_t heap_end_ptr;        /* 2.01 */
+	uint16_t heap_end_ptr; /* 2.01 */
 	uint8_t ext_loader_ver;
 	uint8_t ext_loader_type;
-	uint32_t cmd_line_ptr;        /* 2.02 */
-	uint32_t initrd_addr_max;     /* 2.03: highest address of initrd's last byte */
-	uint32_t kernel_alignment;    /* 2.05 */
+	uint32_t cmd_line_ptr;     /* 2.02 */
+	uint32_t initrd_addr_max;  /* 2.03: highest address of initrd's last byte */
+	uint32_t kernel_alignment; /* 2.05 */
 	uint8_t relocatable_kernel;
-	uint8_t min_alignment;        /* 2.10: power of two */
-	uint16_t xloadflags;          /* 2.12 */
-	uint32_t cmdline_size;        /* 2.06: without the final zero */
-	uint32_t hardware_subarch;    /* 2.07 */
+	uint8_t min_alignment;     /* 2.10: power of two */
+	uint16_t xloadflags;       /* 2.12 */
+	uint32_t cmdline_size;     /* 2.06: without the final zero */
+	uint32_t hardware_subarch; /* 2.07 */
 	uint64_t hardware_subarch_data;
-	uint32_t payload_offset;      /* 2.08 */
+	uint32_t payload_offset; /* 2.08 */
 	uint32_t payload_length;
-	uint64_t setup_data;          /* 2.09 */
-	uint64_t pref_address;        /* 2.10 */
+	uint64_t setup_data;   /* 2.09 */
+	uint64_t pref_address; /* 2.10 */
 	uint32_t init_size;
-	uint32_t handover_offset;     /* 2.11 */
-	uint32_t kernel_info_offset;  /* 2.15 */
+	uint32_t handover_offset;    /* 2.11 */
+	uint32_t kernel_info_offset; /* 2.15 */
 } __attribute__((packed));
 
 static_assert(offsetof(struct linux_header, header) == 0x202 - LINUX_HEADER_OFFSET, "header magic");

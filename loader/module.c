@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loads initrds as high in guest RAM as their protocol allows, far from where kernels unpack themselves, and modules as
- * low as it allows, next to their kernel. The bytes are not looked at.
+ * Loads initrds as high in guest RAM as their protocol allows, far from where kernels unpack themselves, and
+ * modules as low as it allows, next to their kernel. The bytes are not looked at.
  */
 #include "loader/module.h"
 
@@ -12,7 +12,8 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-#define MODULE_JOIN_ALIGN 4 /* a cpio archive in an initramfs buffer begins on 4 bytes: kernel initramfs buffer format */
+#define MODULE_JOIN_ALIGN                                                                                    \
+	4 /* a cpio archive in an initramfs buffer begins on 4 bytes: kernel initramfs buffer format */
 
 static uint64_t module_align_up(uint64_t value)
 {
@@ -33,7 +34,8 @@ static int module_open_all(const struct module *module, size_t count, struct ima
 	return 0;
 }
 
-static int module_load_at(const struct image *image, size_t count, struct gmem *gmem, uint64_t gpa, struct err *err)
+static int module_load_at(const struct image *image, size_t count, struct gmem *gmem, uint64_t gpa,
+			  struct err *err)
 {
 	uint64_t at = 0;
 	int ret = 0;
@@ -50,7 +52,8 @@ static int module_load_at(const struct image *image, size_t count, struct gmem *
 }
 
 int module_load_joined(const struct module *module, size_t count, const struct module_bounds *bounds,
-		       struct gmem *gmem, struct placement *placement, struct module_range *range, struct err *err)
+		       struct gmem *gmem, struct placement *placement, struct module_range *range,
+		       struct err *err)
 {
 	struct image image[MODULE_COUNT_MAX];
 	struct placement_request request = {

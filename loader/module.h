@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files beside the kernel: the initrd of Linux (several are joined, each on a 4-byte boundary, as cpio wants them) and
- * the modules of multiboot and PVH. Bytes pass through unchanged, whatever they are compressed with.
+ * Files beside the kernel: the initrd of Linux (several are joined, each on a 4-byte boundary, as cpio wants
+ * them) and the modules of multiboot and PVH. Bytes pass through unchanged, whatever they are compressed
+ * with.
  */
 #pragma once
 
@@ -36,7 +37,8 @@ struct module_bounds {
 
 /* Joins all files into one range where the bounds say. count 0 gives an empty range. */
 int module_load_joined(const struct module *module, size_t count, const struct module_bounds *bounds,
-		       struct gmem *gmem, struct placement *placement, struct module_range *range, struct err *err);
+		       struct gmem *gmem, struct placement *placement, struct module_range *range,
+		       struct err *err);
 
 /* Loads one file where the bounds say. */
 int module_load(const struct module *module, const struct module_bounds *bounds, struct gmem *gmem,

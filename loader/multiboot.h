@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Multiboot 1 kernels: header, "a.out kludge" addresses or ELF. Multiboot Specification 0.6.96, chapter 3.1. Loads and
- * says where to enter; the information structure is boot/'s.
+ * Multiboot 1 kernels: header, "a.out kludge" addresses or ELF. Multiboot Specification 0.6.96, chapter 3.1.
+ * Loads and says where to enter; the information structure is boot/'s.
  */
 #pragma once
 

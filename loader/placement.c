@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The list of claimed ranges of guest RAM. Few ranges and a handful of requests: a plain list, searched whole.
+ * The list of claimed ranges of guest RAM. Few ranges and a handful of requests: a plain list, searched
+ * whole.
  */
 #include "loader/placement.h"
 
@@ -64,8 +65,9 @@ int placement_claim(struct placement *placement, uint64_t gpa, uint64_t size_byt
 	other = placement_overlap(placement, gpa, size_bytes);
 	if (other)
 		return err_set(err, -EEXIST,
-			       "%s at %#" PRIx64 "-%#" PRIx64 " overlaps %s at %#" PRIx64 "-%#" PRIx64, what, gpa,
-			       gpa + size_bytes - 1, other->what, other->gpa, other->gpa + other->size_bytes - 1);
+			       "%s at %#" PRIx64 "-%#" PRIx64 " overlaps %s at %#" PRIx64 "-%#" PRIx64, what,
+			       gpa, gpa + size_bytes - 1, other->what, other->gpa,
+			       other->gpa + other->size_bytes - 1);
 	if (placement->count == PLACEMENT_RANGES_MAX)
 		return err_set(err, -ENOSPC, "%s: more than %d pieces to load", what, PLACEMENT_RANGES_MAX);
 	placement->range[placement->count++] =
@@ -82,8 +84,8 @@ static int placement_no_room(const struct placement_request *request, struct err
 }
 
 /*
- * Highest aligned start in [floor, limit - size_bytes] of one region that overlaps nothing. Each turn goes below the
- * range that was in the way, so it ends after at most count + 1 turns.
+ * Highest aligned start in [floor, limit - size_bytes] of one region that overlaps nothing. Each turn goes
+ * below the range that was in the way, so it ends after at most count + 1 turns.
  */
 static bool placement_search_high(const struct placement *placement, const struct gmem_region *region,
 				  const struct placement_request *request, uint64_t *gpa)

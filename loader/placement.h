@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who lies where in guest RAM while a guest is being loaded. Every range is checked against RAM and against all others
- * before a byte is written, so that no image can overwrite another or our own tables. Knows no format.
+ * Who lies where in guest RAM while a guest is being loaded. Every range is checked against RAM and against
+ * all others before a byte is written, so that no image can overwrite another or our own tables. Knows no
+ * format.
  */
 #pragma once
 
@@ -28,7 +29,8 @@ struct placement {
 
 void placement_init(struct placement *placement, const struct gmem *gmem);
 
-/* Claims a range. 0; -ENOSPC outside RAM, -EEXIST on overlap: the message says which and how much RAM there is. */
+/* Claims a range. 0; -ENOSPC outside RAM, -EEXIST on overlap: the message says which and how much RAM there
+ * is. */
 int placement_claim(struct placement *placement, uint64_t gpa, uint64_t size_bytes, const char *what,
 		    struct err *err);
 
@@ -41,9 +43,9 @@ bool placement_is_free(const struct placement *placement, uint64_t gpa, uint64_t
  */
 struct placement_request {
 	uint64_t size_bytes;
-	uint64_t align;  /* a power of two */
-	uint64_t floor;  /* lowest address */
-	uint64_t limit;  /* first address too high */
+	uint64_t align; /* a power of two */
+	uint64_t floor; /* lowest address */
+	uint64_t limit; /* first address too high */
 	const char *what;
 };
 int placement_claim_high(struct placement *placement, const struct placement_request *request, uint64_t *gpa,

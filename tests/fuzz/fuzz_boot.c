@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as a kernel file, whatever its kind: the whole way from detection to the entry registers. The first byte
- * chooses protocol and options, the rest is the file.
+ * Any bytes as a kernel file, whatever its kind: the whole way from detection to the entry registers. The
+ * first byte chooses protocol and options, the rest is the file.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -35,8 +35,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct x86_cpu_state *bsp = calloc(1, sizeof(*bsp));
 	struct gmem *gmem = gmem_create();
-	struct boot_x86_config config = {
-		.cmdline = "console=ttyS0", .cpu_count = 1, .lapic_gpa = 0xfee00000, .ioapic_gpa = 0xfec00000};
+	struct boot_x86_config config = {.cmdline = "console=ttyS0",
+					 .cpu_count = 1,
+					 .lapic_gpa = 0xfee00000,
+					 .ioapic_gpa = 0xfec00000};
 	struct boot_x86_summary summary = {0};
 	struct module module = {.cmdline = "arguments"};
 	struct err err = {0};

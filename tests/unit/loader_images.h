@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small kernels made in memory for the tests of loader/ and boot/: a valid one of each kind, which a test then breaks.
+ * Small kernels made in memory for the tests of loader/ and boot/: a valid one of each kind, which a test
+ * then breaks.
  */
 #pragma once
 
@@ -41,12 +42,21 @@ static inline void test_bzimage_make(uint8_t image[TEST_BZIMAGE_SIZE])
 {
 	memset(image, 0, TEST_BZIMAGE_SETUP);
 	memset(image + TEST_BZIMAGE_SETUP, 'K', TEST_BZIMAGE_CODE);
-	*test_bzimage_header(image) = (struct linux_header){
-		.setup_sects = 2, .syssize = TEST_BZIMAGE_CODE / 16, .boot_flag = LINUX_BOOT_FLAG, .jump = 0x6aeb,
-		.header = LINUX_HEADER_MAGIC, .version = 0x020f, .kernel_version = 0x200,
-		.loadflags = LINUX_LOADED_HIGH, .initrd_addr_max = 0x7fffffff, .kernel_alignment = 0x200000,
-		.relocatable_kernel = 1, .xloadflags = LINUX_XLF_KERNEL_64, .cmdline_size = 2047,
-		.pref_address = 0x1000000, .init_size = 0x200000};
+	*test_bzimage_header(image) = (struct linux_header){.setup_sects = 2,
+							    .syssize = TEST_BZIMAGE_CODE / 16,
+							    .boot_flag = LINUX_BOOT_FLAG,
+							    .jump = 0x6aeb,
+							    .header = LINUX_HEADER_MAGIC,
+							    .version = 0x020f,
+							    .kernel_version = 0x200,
+							    .loadflags = LINUX_LOADED_HIGH,
+							    .initrd_addr_max = 0x7fffffff,
+							    .kernel_alignment = 0x200000,
+							    .relocatable_kernel = 1,
+							    .xloadflags = LINUX_XLF_KERNEL_64,
+							    .cmdline_size = 2047,
+							    .pref_address = 0x1000000,
+							    .init_size = 0x200000};
 	memcpy(image + 0x400, "9.9.9-test (me)", 16);
 }
 
@@ -78,28 +88,49 @@ static inline void test_elf64_make(uint8_t image[TEST_ELF_SIZE], int with_pvh)
 {
 	memset(image, 0, TEST_ELF_SIZE);
 	memset(image + TEST_ELF_LOAD_OFFSET, 'E', 0x100);
-	*test_elf_header(image) = (Elf64_Ehdr){
-		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_EXEC,
-		.e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_entry = TEST_ELF_GPA + 0x10,
-		.e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = 2};
-	*test_elf_program(image, 0) = (Elf64_Phdr){
-		.p_type = PT_LOAD, .p_offset = TEST_ELF_LOAD_OFFSET, .p_vaddr = TEST_ELF_GVA, .p_paddr = TEST_ELF_GPA,
-		.p_filesz = 0x100, .p_memsz = 0x1000, .p_align = 0x1000};
-	*test_elf_program(image, 1) = (Elf64_Phdr){
-		.p_type = PT_NOTE, .p_offset = TEST_ELF_NOTE_OFFSET, .p_filesz = 20, .p_memsz = 20, .p_align = 4};
+	*test_elf_header(image) =
+		(Elf64_Ehdr){.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+			     .e_type = ET_EXEC,
+			     .e_machine = EM_X86_64,
+			     .e_version = EV_CURRENT,
+			     .e_entry = TEST_ELF_GPA + 0x10,
+			     .e_phoff = sizeof(Elf64_Ehdr),
+			     .e_ehsize = sizeof(Elf64_Ehdr),
+			     .e_phentsize = sizeof(Elf64_Phdr),
+			     .e_phnum = 2};
+	*test_elf_program(image, 0) = (Elf64_Phdr){.p_type = PT_LOAD,
+						   .p_offset = TEST_ELF_LOAD_OFFSET,
+						   .p_vaddr = TEST_ELF_GVA,
+						   .p_paddr = TEST_ELF_GPA,
+						   .p_filesz = 0x100,
+						   .p_memsz = 0x1000,
+						   .p_align = 0x1000};
+	*test_elf_program(image, 1) = (Elf64_Phdr){.p_type = PT_NOTE,
+						   .p_offset = TEST_ELF_NOTE_OFFSET,
+						   .p_filesz = 20,
+						   .p_memsz = 20,
+						   .p_align = 4};
 	test_elf_write_note(image, with_pvh ? 18 : 17, TEST_ELF_GPA + 0x20);
 }
 
 static inline void test_elf32_make(uint8_t image[TEST_ELF_SIZE])
 {
-	Elf32_Ehdr header = {
-		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_EXEC,
-		.e_machine = EM_386, .e_version = EV_CURRENT, .e_entry = 0xc0100010, .e_phoff = sizeof(Elf32_Ehdr),
-		.e_ehsize = sizeof(Elf32_Ehdr), .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 1};
-	Elf32_Phdr program = {
-		.p_type = PT_LOAD, .p_offset = TEST_ELF_LOAD_OFFSET, .p_vaddr = 0xc0100000, .p_paddr = TEST_ELF_GPA,
-		.p_filesz = 0x100, .p_memsz = 0x1000, .p_align = 0x1000};
+	Elf32_Ehdr header = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
+			     .e_type = ET_EXEC,
+			     .e_machine = EM_386,
+			     .e_version = EV_CURRENT,
+			     .e_entry = 0xc0100010,
+			     .e_phoff = sizeof(Elf32_Ehdr),
+			     .e_ehsize = sizeof(Elf32_Ehdr),
+			     .e_phentsize = sizeof(Elf32_Phdr),
+			     .e_phnum = 1};
+	Elf32_Phdr program = {.p_type = PT_LOAD,
+			      .p_offset = TEST_ELF_LOAD_OFFSET,
+			      .p_vaddr = 0xc0100000,
+			      .p_paddr = TEST_ELF_GPA,
+			      .p_filesz = 0x100,
+			      .p_memsz = 0x1000,
+			      .p_align = 0x1000};
 
 	memset(image, 0, TEST_ELF_SIZE);
 	memset(image + TEST_ELF_LOAD_OFFSET, 'E', 0x100);
@@ -113,8 +144,14 @@ static inline void test_elf32_make(uint8_t image[TEST_ELF_SIZE])
 
 static inline void test_multiboot_write_header(uint8_t *image, uint32_t flags)
 {
-	const uint32_t header[] = {0x1badb002, flags, 0u - 0x1badb002 - flags, 0x100000 + TEST_MULTIBOOT_HEADER, 0x100000,
-				   0x100000 + TEST_MULTIBOOT_SIZE, 0x100000 + TEST_MULTIBOOT_SIZE + 0x200, 0x100080};
+	const uint32_t header[] = {0x1badb002,
+				   flags,
+				   0u - 0x1badb002 - flags,
+				   0x100000 + TEST_MULTIBOOT_HEADER,
+				   0x100000,
+				   0x100000 + TEST_MULTIBOOT_SIZE,
+				   0x100000 + TEST_MULTIBOOT_SIZE + 0x200,
+				   0x100080};
 
 	memcpy(image + TEST_MULTIBOOT_HEADER, header, sizeof(header));
 }

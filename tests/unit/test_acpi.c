@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ACPI and MP tables: structure and checksums by our own reading, and the whole by ACPICA's compiler (iasl), which must
- * disassemble and compile them again without a complaint. Skipped by name where iasl is not installed.
+ * ACPI and MP tables: structure and checksums by our own reading, and the whole by ACPICA's compiler (iasl),
+ * which must disassemble and compile them again without a complaint. Skipped by name where iasl is not
+ * installed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,12 +48,20 @@ static int setup(void **state)
 
 	for (unsigned i = 0; i < 6; i++)
 		f->list[i] = &devices[i];
-	f->config = (struct boot_x86_config){
-		.cpu_count = 4, .lapic_gpa = 0xfee00000, .ioapic_gpa = 0xfec00000, .ioapic_id = 4, .device = f->list,
-		.device_count = 6,
-		.acpi = {.pm1a_event_port = 0x600, .pm1a_control_port = 0x604, .pm_timer_port = 0x608,
-			 .pm_timer_is_32bit = true, .reset_port = 0xcf9, .reset_value = 6, .sci_irq = 9,
-			 .sleep_type_s5 = 5}};
+	f->config = (struct boot_x86_config){.cpu_count = 4,
+					     .lapic_gpa = 0xfee00000,
+					     .ioapic_gpa = 0xfec00000,
+					     .ioapic_id = 4,
+					     .device = f->list,
+					     .device_count = 6,
+					     .acpi = {.pm1a_event_port = 0x600,
+						      .pm1a_control_port = 0x604,
+						      .pm_timer_port = 0x608,
+						      .pm_timer_is_32bit = true,
+						      .reset_port = 0xcf9,
+						      .reset_value = 6,
+						      .sci_irq = 9,
+						      .sleep_type_s5 = 5}};
 	*state = f;
 	return 0;
 }
@@ -215,7 +224,8 @@ static void test_too_little_room_is_an_error(void **state)
 	whole = f->len;
 	assert_int_equal(acpi_build(&f->config, LAYOUT_RSDP_GPA, f->area, whole, &f->len, &f->err), 0);
 	for (size_t room = 0; room < whole; room += 7)
-		assert_int_equal(acpi_build(&f->config, LAYOUT_RSDP_GPA, f->area, room, &f->len, &f->err), -ENOSPC);
+		assert_int_equal(acpi_build(&f->config, LAYOUT_RSDP_GPA, f->area, room, &f->len, &f->err),
+				 -ENOSPC);
 }
 
 static void test_aml_lengths(void **state)
@@ -224,7 +234,10 @@ static void test_aml_lengths(void **state)
 		size_t body;
 		uint8_t want[4];
 		size_t bytes;
-	} cases[] = {{62, {0x3f}, 1}, {63, {0x41, 0x04}, 2}, {4093, {0x4f, 0xff}, 2}, {4094, {0x81, 0x00, 0x01}, 3}};
+	} cases[] = {{62, {0x3f}, 1},
+		     {63, {0x41, 0x04}, 2},
+		     {4093, {0x4f, 0xff}, 2},
+		     {4094, {0x81, 0x00, 0x01}, 3}};
 	uint8_t area[8192];
 
 	(void)state;
@@ -321,11 +334,13 @@ static void test_iasl_accepts_every_table(void **state)
 	assert_non_null(mkdtemp(folder));
 	fadt = find_table(f, "FACP");
 	write_file(folder, "fadt.aml", fadt, word(fadt + 4, 4));
-	write_file(folder, "dsdt.aml", at_gpa(f, word(fadt + 40, 4)), word(at_gpa(f, word(fadt + 40, 4)) + 4, 4));
+	write_file(folder, "dsdt.aml", at_gpa(f, word(fadt + 40, 4)),
+		   word(at_gpa(f, word(fadt + 40, 4)) + 4, 4));
 	write_file(folder, "madt.aml", find_table(f, "APIC"), word(find_table(f, "APIC") + 4, 4));
 	write_file(folder, "facs.aml", at_gpa(f, word(fadt + 36, 4)), 64);
 	snprintf(command, sizeof(command),
-		 "cd %s && for t in fadt dsdt madt facs; do iasl -d $t.aml >$t.log 2>&1 && iasl -p again-$t $t.dsl >>$t.log 2>&1 "
+		 "cd %s && for t in fadt dsdt madt facs; do iasl -d $t.aml >$t.log 2>&1 && iasl -p again-$t "
+		 "$t.dsl >>$t.log 2>&1 "
 		 "|| { cat $t.log; exit 1; }; done && ! grep -iE 'invalid|incorrect|unknown' *.dsl && "
 		 "grep -q '0 Errors, 0 Warnings' dsdt.log",
 		 folder);

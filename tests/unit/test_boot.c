@@ -40,11 +40,19 @@ static int setup(void **state)
 	f->gmem = test_ram_create();
 	f->initrd = test_file_create("initrd!", 7);
 	f->module[0].path = f->initrd;
-	f->config = (struct boot_x86_config){
-		.cmdline = "console=ttyS0", .module = f->module, .module_count = 1, .cpu_count = 2,
-		.lapic_gpa = 0xfee00000, .ioapic_gpa = 0xfec00000, .device = device_list, .device_count = 1,
-		.acpi = {.pm1a_event_port = 0x600, .pm1a_control_port = 0x604, .pm_timer_port = 0x608, .sci_irq = 9,
-			 .sleep_type_s5 = 5}};
+	f->config = (struct boot_x86_config){.cmdline = "console=ttyS0",
+					     .module = f->module,
+					     .module_count = 1,
+					     .cpu_count = 2,
+					     .lapic_gpa = 0xfee00000,
+					     .ioapic_gpa = 0xfec00000,
+					     .device = device_list,
+					     .device_count = 1,
+					     .acpi = {.pm1a_event_port = 0x600,
+						      .pm1a_control_port = 0x604,
+						      .pm_timer_port = 0x608,
+						      .sci_irq = 9,
+						      .sleep_type_s5 = 5}};
 	/* Dirt that an entry state must not keep, and an MSR that it must set. */
 	memset(f->bsp.gpr, 0xee, sizeof(f->bsp.gpr));
 	f->bsp.cr0 = 0x60000010;
@@ -388,8 +396,14 @@ static void test_images_cannot_lie_over_our_tables(void **state)
 {
 	struct fixture *f = *state;
 	Elf64_Phdr *load = test_elf_program(f->bytes, 0);
-	static const uint64_t place[] = {0, 0x500, LAYOUT_PVH_INFO_GPA, LAYOUT_ZERO_PAGE_GPA, LAYOUT_CMDLINE_GPA,
-					 LAYOUT_EBDA_GPA, LAYOUT_RSDP_GPA, LAYOUT_MPTABLE_GPA};
+	static const uint64_t place[] = {0,
+					 0x500,
+					 LAYOUT_PVH_INFO_GPA,
+					 LAYOUT_ZERO_PAGE_GPA,
+					 LAYOUT_CMDLINE_GPA,
+					 LAYOUT_EBDA_GPA,
+					 LAYOUT_RSDP_GPA,
+					 LAYOUT_MPTABLE_GPA};
 
 	for (size_t i = 0; i < sizeof(place) / sizeof(place[0]); i++) {
 		test_elf64_make(f->bytes, 1);
@@ -470,7 +484,9 @@ static void test_protocol_names(void **state)
 
 	(void)state;
 	for (unsigned i = BOOT_AUTO; i <= BOOT_FLAT; i++) {
-		assert_int_equal(boot_protocol_from_name(boot_protocol_name((enum boot_protocol)i), &protocol, &err), 0);
+		assert_int_equal(
+			boot_protocol_from_name(boot_protocol_name((enum boot_protocol)i), &protocol, &err),
+			0);
 		assert_int_equal(protocol, i);
 	}
 	assert_int_equal(boot_protocol_from_name("uefi", &protocol, &err), -EINVAL);

@@ -27,7 +27,8 @@ static int setup(void **state)
 	if (!gmem)
 		return -1;
 	/* Added out of order on purpose; the first two touch. */
-	return gmem_add(gmem, 4 * GIB, 16 * PAGE, GMEM_RAM, NULL) || gmem_add(gmem, 4 * PAGE, 4 * PAGE, GMEM_RAM, NULL) ||
+	return gmem_add(gmem, 4 * GIB, 16 * PAGE, GMEM_RAM, NULL) ||
+	       gmem_add(gmem, 4 * PAGE, 4 * PAGE, GMEM_RAM, NULL) ||
 	       gmem_add(gmem, 0, 4 * PAGE, GMEM_RAM, NULL) || gmem_add(gmem, 0xf0000, PAGE, GMEM_ROM, NULL);
 }
 
@@ -69,8 +70,16 @@ static void test_bad_ranges_are_refused(void **state)
 {
 	static const struct {
 		uint64_t gpa, size;
-	} bad[] = {{GIB, 0}, {GIB + 1, PAGE}, {GIB, PAGE + 1}, {0, PAGE}, {7 * PAGE, 2 * PAGE}, {4 * GIB - PAGE, 2 * PAGE},
-		   {2 * PAGE, 8 * GIB}, {0ull - PAGE, PAGE}, {0ull - PAGE, 2 * PAGE}, {1ull << 52, PAGE}};
+	} bad[] = {{GIB, 0},
+		   {GIB + 1, PAGE},
+		   {GIB, PAGE + 1},
+		   {0, PAGE},
+		   {7 * PAGE, 2 * PAGE},
+		   {4 * GIB - PAGE, 2 * PAGE},
+		   {2 * PAGE, 8 * GIB},
+		   {0ull - PAGE, PAGE},
+		   {0ull - PAGE, 2 * PAGE},
+		   {1ull << 52, PAGE}};
 	struct gmem *gmem = *state;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

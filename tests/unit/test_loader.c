@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each image format of loader/: a good image goes where it should, each broken one is refused with a reason. */
+/* Each image format of loader/: a good image goes where it should, each broken one is refused with a reason.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,7 +137,8 @@ static void test_bzimage_header_is_cut_at_its_jump(void **state)
 	struct bzimage bzimage;
 
 	test_bzimage_make(f->bytes);
-	test_bzimage_header(f->bytes)->jump = 0x30eb; /* up to 0x232: nothing from initrd_addr_max's successors on */
+	test_bzimage_header(f->bytes)->jump =
+		0x30eb; /* up to 0x232: nothing from initrd_addr_max's successors on */
 	test_bzimage_header(f->bytes)->version = 0x0203;
 	assert_int_equal(parse_bzimage(f, TEST_BZIMAGE_SIZE, &bzimage), 0);
 	assert_int_equal(bzimage.header.xloadflags, 0);
@@ -153,7 +155,8 @@ static void test_bzimage_broken_headers(void **state)
 	test_bzimage_make(f->bytes);
 	expect_refused(f, parse_bzimage(f, 0x200, &bzimage), "truncated");
 	expect_refused(f, parse_bzimage(f, TEST_BZIMAGE_SETUP, &bzimage), "truncated: the setup code alone");
-	expect_refused(f, parse_bzimage(f, TEST_BZIMAGE_SIZE - 16, &bzimage), "truncated: the header speaks of 4096");
+	expect_refused(f, parse_bzimage(f, TEST_BZIMAGE_SIZE - 16, &bzimage),
+		       "truncated: the header speaks of 4096");
 	header->loadflags = 0;
 	expect_refused(f, parse_bzimage(f, TEST_BZIMAGE_SIZE, &bzimage), "zImage");
 	test_bzimage_make(f->bytes);

@@ -63,7 +63,8 @@ static void test_overlap_names_both(void **state)
 
 	assert_int_equal(placement_claim(&f->placement, MIB, MIB, "kernel", &f->err), 0);
 	assert_int_equal(placement_claim(&f->placement, 2 * MIB - 1, 1, "initrd", &f->err), -EEXIST);
-	assert_string_equal(f->err.message, "initrd at 0x1fffff-0x1fffff overlaps kernel at 0x100000-0x1fffff");
+	assert_string_equal(f->err.message,
+			    "initrd at 0x1fffff-0x1fffff overlaps kernel at 0x100000-0x1fffff");
 	assert_int_equal(placement_claim(&f->placement, MIB - 1, 2, "initrd", &f->err), -EEXIST);
 	assert_int_equal(placement_claim(&f->placement, 0, 4 * MIB, "initrd", &f->err), -EEXIST);
 	assert_int_equal(placement_claim(&f->placement, 2 * MIB, 1, "initrd", &f->err), 0);
@@ -74,8 +75,8 @@ static void test_overlap_names_both(void **state)
 static void test_highest_place_respects_limit_and_claims(void **state)
 {
 	struct fixture *f = *state;
-	struct placement_request request = {.size_bytes = MIB + 1, .align = 4096, .floor = MIB, .limit = UINT32_MAX,
-					    .what = "initrd"};
+	struct placement_request request = {
+		.size_bytes = MIB + 1, .align = 4096, .floor = MIB, .limit = UINT32_MAX, .what = "initrd"};
 	uint64_t gpa;
 
 	assert_int_equal(placement_claim_high(&f->placement, &request, &gpa, &f->err), 0);
@@ -92,8 +93,8 @@ static void test_highest_place_respects_limit_and_claims(void **state)
 static void test_lowest_place_goes_above_claims(void **state)
 {
 	struct fixture *f = *state;
-	struct placement_request request = {.size_bytes = 2 * MIB, .align = 2 * MIB, .floor = MIB, .limit = UINT32_MAX,
-					    .what = "kernel"};
+	struct placement_request request = {
+		.size_bytes = 2 * MIB, .align = 2 * MIB, .floor = MIB, .limit = UINT32_MAX, .what = "kernel"};
 	uint64_t gpa;
 
 	assert_int_equal(placement_claim(&f->placement, 3 * MIB, MIB + 1, "other", &f->err), 0);
@@ -112,8 +113,11 @@ static void test_lowest_place_goes_above_claims(void **state)
 static void test_absurd_sizes_find_nothing(void **state)
 {
 	struct fixture *f = *state;
-	struct placement_request request = {.size_bytes = UINT64_MAX, .align = 1ull << 63, .floor = MIB,
-					    .limit = UINT64_MAX, .what = "x"};
+	struct placement_request request = {.size_bytes = UINT64_MAX,
+					    .align = 1ull << 63,
+					    .floor = MIB,
+					    .limit = UINT64_MAX,
+					    .what = "x"};
 	uint64_t gpa;
 
 	assert_int_equal(placement_claim_low(&f->placement, &request, &gpa, &f->err), -ENOSPC);
@@ -137,7 +141,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_claims_must_be_ram, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap_names_both, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_highest_place_respects_limit_and_claims, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_highest_place_respects_limit_and_claims, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_lowest_place_goes_above_claims, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_absurd_sizes_find_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_list_has_an_end, setup, teardown),

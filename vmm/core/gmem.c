@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest physical memory: one sealed memfd a region, mapped shared so that another process or a snapshot can map the
- * same pages. Regions are kept sorted by address and allocated one by one, so that a pointer to one stays valid while
- * others are added. Regions are added before vCPUs run (or while all are parked): look-ups take no lock.
+ * Guest physical memory: one sealed memfd a region, mapped shared so that another process or a snapshot can
+ * map the same pages. Regions are kept sorted by address and allocated one by one, so that a pointer to one
+ * stays valid while others are added. Regions are added before vCPUs run (or while all are parked): look-ups
+ * take no lock.
  */
 #include "vmm/core/gmem.h"
 
@@ -56,7 +57,8 @@ void gmem_destroy(struct gmem *gmem)
 	free(gmem);
 }
 
-/* Index of the first region that ends above gpa: the one that holds it, or the one before which it would go. */
+/* Index of the first region that ends above gpa: the one that holds it, or the one before which it would go.
+ */
 static size_t gmem_search(const struct gmem *gmem, uint64_t gpa)
 {
 	size_t low = 0, high = gmem->region_count;
@@ -78,17 +80,20 @@ static int gmem_check_range(const struct gmem *gmem, uint64_t gpa, uint64_t size
 	size_t at;
 
 	if (!size_bytes || gpa % GMEM_PAGE_SIZE || size_bytes % GMEM_PAGE_SIZE)
-		return err_set(err, -EINVAL, "guest memory at %#" PRIx64 " of %#" PRIx64 " bytes is not whole 4 KiB pages",
+		return err_set(err, -EINVAL,
+			       "guest memory at %#" PRIx64 " of %#" PRIx64 " bytes is not whole 4 KiB pages",
 			       gpa, size_bytes);
 	if (gpa >= GMEM_GPA_LIMIT || size_bytes > GMEM_GPA_LIMIT - gpa)
 		return err_set(err, -EINVAL,
-			       "guest memory at %#" PRIx64 " of %#" PRIx64 " bytes ends above 52 address bits", gpa,
-			       size_bytes);
+			       "guest memory at %#" PRIx64 " of %#" PRIx64
+			       " bytes ends above 52 address bits",
+			       gpa, size_bytes);
 	at = gmem_search(gmem, gpa);
 	if (at < gmem->region_count && gmem->region[at]->gpa <= gpa + (size_bytes - 1))
 		return err_set(err, -EINVAL,
-			       "guest memory at %#" PRIx64 " of %#" PRIx64 " bytes overlaps that at %#" PRIx64, gpa,
-			       size_bytes, gmem->region[at]->gpa);
+			       "guest memory at %#" PRIx64 " of %#" PRIx64
+			       " bytes overlaps that at %#" PRIx64,
+			       gpa, size_bytes, gmem->region[at]->gpa);
 	if (gmem->region_count == GMEM_REGIONS_MAX)
 		return err_set(err, -ENOSPC, "guest memory has at most %d regions", GMEM_REGIONS_MAX);
 	return 0;
@@ -103,12 +108,15 @@ static int gmem_region_map(struct gmem_region *region, struct err *err)
 	if (region->fd < 0)
 		return err_set_errno(err, -errno, "cannot create guest memory");
 	if (ftruncate(region->fd, (off_t)region->size_bytes))
-		return err_set_errno(err, -errno, "cannot size guest memory to %" PRIu64 " bytes", region->size_bytes);
+		return err_set_errno(err, -errno, "cannot size guest memory to %" PRIu64 " bytes",
+				     region->size_bytes);
 	if (fcntl(region->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return err_set_errno(err, -errno, "cannot seal guest memory");
-	hva = mmap(NULL, region->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd, 0);
+	hva = mmap(NULL, region->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd,
+		   0);
 	if (hva == MAP_FAILED)
-		return err_set_errno(err, -errno, "cannot map %" PRIu64 " bytes of guest memory", region->size_bytes);
+		return err_set_errno(err, -errno, "cannot map %" PRIu64 " bytes of guest memory",
+				     region->size_bytes);
 	region->hva = hva;
 	return 0;
 }
@@ -131,7 +139,8 @@ int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kin
 		return ret;
 	}
 	at = gmem_search(gmem, gpa);
-	memmove(&gmem->region[at + 1], &gmem->region[at], (gmem->region_count - at) * sizeof(gmem->region[0]));
+	memmove(&gmem->region[at + 1], &gmem->region[at],
+		(gmem->region_count - at) * sizeof(gmem->region[0]));
 	gmem->region[at] = region;
 	gmem->region_count++;
 	return 0;
