@@ -4,7 +4,7 @@ import os
 import re
 
 # The guest's RAM: QEMU's anonymous block is told by its size, ours by the name of its memfd.
-GUEST_MEMFD = re.compile(r"/memfd:")
+GUEST_MEMFD = re.compile(r"/memfd:guest-memory")
 HEAD = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$")
 
 
