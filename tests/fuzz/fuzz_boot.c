@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ static int fuzz_file_create(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct x86_cpu_state *bsp = calloc(1, sizeof(*bsp));
+	struct x86_cpu_state *bsp = aligned_alloc(_Alignof(struct x86_cpu_state), sizeof(*bsp));
 	struct gmem *gmem = gmem_create();
 	struct boot_x86_config config = {.cmdline = "console=ttyS0",
 					 .cpu_count = 1,
@@ -47,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size || !bsp)
 		goto out;
+	memset(bsp, 0, sizeof(*bsp));
 	assert(gmem && !gmem_add(gmem, 0, FUZZ_RAM_SIZE, GMEM_RAM, NULL));
 	fd = fuzz_file_create(data + 1, size - 1);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);

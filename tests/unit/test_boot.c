@@ -26,7 +26,7 @@ struct fixture {
 	struct x86_cpu_state bsp;
 	char *kernel, *initrd;
 	struct module module[2];
-	uint8_t bytes[0x2000];
+	uint8_t bytes[0x2000] __attribute__((aligned(16)));
 };
 
 static const struct device_description serial_description = {
@@ -35,8 +35,11 @@ static const struct device_description *const device_list[] = {&serial_descripti
 
 static int setup(void **state)
 {
-	struct fixture *f = test_calloc(1, sizeof(*f));
+	struct fixture *f = aligned_alloc(_Alignof(struct fixture), sizeof(*f)); /* the XSAVE area asks for 64 */
 
+	if (!f)
+		return -1;
+	memset(f, 0, sizeof(*f));
 	f->gmem = test_ram_create();
 	f->initrd = test_file_create("initrd!", 7);
 	f->module[0].path = f->initrd;
@@ -72,7 +75,7 @@ static int teardown(void **state)
 	test_file_remove(f->initrd);
 	if (f->kernel)
 		test_file_remove(f->kernel);
-	test_free(f);
+	free(f);
 	return 0;
 }
 

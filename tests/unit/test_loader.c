@@ -25,7 +25,7 @@ struct fixture {
 	struct placement placement;
 	struct err err;
 	struct image image;
-	uint8_t bytes[0x2000];
+	uint8_t bytes[0x2000] __attribute__((aligned(16)));
 };
 
 static int setup(void **state)
