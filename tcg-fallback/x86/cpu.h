@@ -190,6 +190,12 @@ struct x86_lazy_flags {
 	uint32_t op;     /* enum x86_cc: operation and width; CC_EFLAGS: `result` holds the six status bits themselves */
 };
 
+/* Random bytes fetched from the host in bulk; each is used once. */
+struct x86_random {
+	uint8_t bytes[256];
+	uint16_t used;
+};
+
 struct x86_cpu {
 	/* Hot: touched by nearly every operation. */
 	uint64_t r[REG_COUNT];
@@ -243,9 +249,14 @@ struct x86_cpu {
 	bool in_smm;
 	uint8_t sipi_vector;
 	uint64_t pending_db;       /* DR6 bits of traps due after this instruction */
+	bool ss_shadow;            /* MOV SS or POP SS while debug_active: debug traps wait one instruction */
+	bool rf_loaded;            /* this instruction loaded RF = 1: it outlives the instruction */
+	bool step_late;            /* single step is decided by TF after this instruction (INT n, SYSCALL, SYSRET) */
 	sigjmp_buf *unwind;        /* where x86_raise* goes */
 	enum x86_exit exit;        /* set with leave */
 	bool leave;                /* leave x86_cpu_run after this instruction */
+
+	struct x86_random random; /* RDRAND, RDSEED */
 
 	/* Identity and surroundings. */
 	unsigned index, count;
