@@ -281,6 +281,7 @@ static uint32_t acpi_write_fadt(const struct boot_x86_config *config, uint32_t f
 	struct acpi_fadt fadt = {
 		.header = acpi_make_header("FACP", 6, sizeof(fadt)),
 		.firmware_ctrl = facs_gpa,
+		.x_firmware_ctrl = facs_gpa, /* both, as for the DSDT: readers compare them */
 		.dsdt = dsdt_gpa,
 		.x_dsdt = dsdt_gpa,
 		.minor_version = 5,

@@ -159,6 +159,7 @@ static void test_fadt(void **state)
 	assert_int_equal(word(fadt + 120, 8), 0xcf9);
 	assert_int_equal(fadt[128], 6);
 	assert_int_equal(word(fadt + 40, 4), word(fadt + 140, 8));
+	assert_int_equal(word(fadt + 36, 4), word(fadt + 132, 8));
 	facs = at_gpa(f, word(fadt + 36, 4));
 	assert_memory_equal(facs, "FACS", 4);
 	assert_int_equal(word(fadt + 36, 4) % 64, 0);
