@@ -94,16 +94,11 @@ static inline struct f80 oracle_f80(uint64_t *state, struct f80 other)
 	return f;
 }
 
-/* How an instruction is to be run natively, and what came of it. */
+/* How an SSE instruction is to be run natively, and what came of it. */
 struct oracle_sse {
 	uint32_t control; /* MXCSR in */
 	uint32_t status;  /* MXCSR out: by STMXCSR, or as it was when #XM was raised */
 	bool raised;
-};
-
-struct oracle_x87 {
-	uint16_t control; /* FCW in */
-	uint16_t status;  /* FSW out */
 };
 
 static inline struct sf_env oracle_env_of_mxcsr(uint32_t mxcsr)
@@ -129,3 +124,41 @@ static inline bool oracle_same_f80(struct f80 a, struct f80 b)
 {
 	return a.mant == b.mant && a.sexp == b.sexp;
 }
+
+#define FSW_C0 0x0100
+#define FSW_C1 0x0200
+#define FSW_C2 0x0400
+#define FSW_C3 0x4000
+
+/* What an x87 instruction leaves behind, of what it may write. */
+struct oracle_x87 {
+	struct f80 st0, st1;
+	uint8_t mem[16];
+	uint16_t status; /* flags and condition codes */
+};
+
+#if SOFTFLOAT_HAS_ORACLE
+
+/* A native thunk: b and a are pushed, the code runs under `control`, and what is there afterwards is taken down. */
+#define ORACLE_X87(name, code)                                                                                       \
+	static void native_##name(const struct f80 *a, const struct f80 *b, uint16_t control,                    \
+				  struct oracle_x87 *out)                                                           \
+	{                                                                                                        \
+		__asm__ volatile("fninit\n\t"                                                                    \
+				 "fldt %[b]\n\t"                                                                 \
+				 "fldt %[a]\n\t"                                                                 \
+				 "fldcw %[cw]\n\t" code "\n\t"                                                   \
+				 "fnstsw %[sw]\n\t"                                                              \
+				 "fnclex\n\t"                                                                    \
+				 "fldcw %[calm]\n\t"                                                             \
+				 "fstpt %[st0]\n\t"                                                              \
+				 "fstpt %[st1]\n\t"                                                              \
+				 "fninit"                                                                        \
+				 : [sw] "=m"(out->status), [st0] "=m"(out->st0), [st1] "=m"(out->st1),           \
+				   [mem] "+m"(out->mem)                                                          \
+				 : [a] "m"(*a), [b] "m"(*b), [cw] "m"(control), [calm] "m"((uint16_t){0x37f})    \
+				 : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)",          \
+				   "cc");                                                                        \
+	}
+
+#endif

@@ -16,20 +16,8 @@
 
 #if SOFTFLOAT_HAS_ORACLE
 
-#define FSW_C0 0x0100
-#define FSW_C1 0x0200
-#define FSW_C2 0x0400
-#define FSW_C3 0x4000
-
-/* What an instruction leaves behind, of what it may write. */
-struct x87_out {
-	struct f80 st0, st1;
-	uint8_t mem[16];
-	uint16_t status; /* flags and condition codes */
-};
-
-typedef void native_fn(const struct f80 *a, const struct f80 *b, uint16_t control, struct x87_out *out);
-typedef void soft_fn(struct f80 a, struct f80 b, struct sf_env *env, struct x87_out *out);
+typedef void native_fn(const struct f80 *a, const struct f80 *b, uint16_t control, struct oracle_x87 *out);
+typedef void soft_fn(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out);
 
 enum {
 	CHECK_ST0 = 1,  /* st0 is the result */
@@ -49,38 +37,17 @@ struct x87_op {
 	soft_fn *soft;
 };
 
-#define NATIVE(name, code)                                                                                       \
-	static void native_##name(const struct f80 *a, const struct f80 *b, uint16_t control,                    \
-				  struct x87_out *out)                                                           \
-	{                                                                                                        \
-		__asm__ volatile("fninit\n\t"                                                                    \
-				 "fldt %[b]\n\t"                                                                 \
-				 "fldt %[a]\n\t"                                                                 \
-				 "fldcw %[cw]\n\t" code "\n\t"                                                   \
-				 "fnstsw %[sw]\n\t"                                                              \
-				 "fnclex\n\t"                                                                    \
-				 "fldcw %[calm]\n\t"                                                             \
-				 "fstpt %[st0]\n\t"                                                              \
-				 "fstpt %[st1]\n\t"                                                              \
-				 "fninit"                                                                        \
-				 : [sw] "=m"(out->status), [st0] "=m"(out->st0), [st1] "=m"(out->st1),           \
-				   [mem] "+m"(out->mem)                                                          \
-				 : [a] "m"(*a), [b] "m"(*b), [cw] "m"(control), [calm] "m"((uint16_t){0x37f})    \
-				 : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)",          \
-				   "cc");                                                                        \
-	}
-
 #define SOFT(name, ...)                                                                                          \
-	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct x87_out *out)             \
+	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)             \
 	{                                                                                                        \
 		__VA_ARGS__;                                                                                     \
 	}
 
 /* An arithmetic operation on two registers, and on an f32 and an f64 in memory. */
 #define ARITHMETIC(name)                                                                                         \
-	NATIVE(f##name, "f" #name " %%st(1), %%st")                                                              \
-	NATIVE(f##name##s, "f" #name "s %[b]")                                                                   \
-	NATIVE(f##name##l, "f" #name "l %[b]")                                                                   \
+	ORACLE_X87(f##name, "f" #name " %%st(1), %%st")                                                              \
+	ORACLE_X87(f##name##s, "f" #name "s %[b]")                                                                   \
+	ORACLE_X87(f##name##l, "f" #name "l %[b]")                                                                   \
 	SOFT(f##name, out->st0 = sf80_##name(a, b, env))                                                         \
 	SOFT(f##name##s, env->src_denormal = sf32_is_denormal((uint32_t)b.mant);                                 \
 	     out->st0 = sf80_##name(a, sf80_widen_f32((uint32_t)b.mant), env))                                   \
@@ -106,7 +73,7 @@ static uint16_t cc_of_quotient(const struct sf80_quotient *q)
 			  (q->low_bits & 4 ? FSW_C0 : 0));
 }
 
-static void soft_remainder(struct f80 a, struct f80 b, bool nearest, struct sf_env *env, struct x87_out *out)
+static void soft_remainder(struct f80 a, struct f80 b, bool nearest, struct sf_env *env, struct oracle_x87 *out)
 {
 	struct sf80_quotient q;
 
@@ -114,7 +81,7 @@ static void soft_remainder(struct f80 a, struct f80 b, bool nearest, struct sf_e
 	out->status = cc_of_quotient(&q);
 }
 
-static void put(struct x87_out *out, const struct sf_env *env, const void *value, size_t size)
+static void put(struct oracle_x87 *out, const struct sf_env *env, const void *value, size_t size)
 {
 	if (!(env->flags & env->unmasked & ~SF_INEXACT))
 		memcpy(out->mem, value, size);
@@ -124,47 +91,47 @@ ARITHMETIC(add)
 ARITHMETIC(sub)
 ARITHMETIC(mul)
 ARITHMETIC(div)
-NATIVE(fsqrt, "fsqrt")
+ORACLE_X87(fsqrt, "fsqrt")
 SOFT(fsqrt, out->st0 = sf80_sqrt(a, env))
-NATIVE(frndint, "frndint")
+ORACLE_X87(frndint, "frndint")
 SOFT(frndint, out->st0 = sf80_round_to_int(a, env))
-NATIVE(fprem, "fprem")
+ORACLE_X87(fprem, "fprem")
 SOFT(fprem, soft_remainder(a, b, false, env, out))
-NATIVE(fprem1, "fprem1")
+ORACLE_X87(fprem1, "fprem1")
 SOFT(fprem1, soft_remainder(a, b, true, env, out))
-NATIVE(fscale, "fscale")
+ORACLE_X87(fscale, "fscale")
 SOFT(fscale, out->st0 = sf80_scale(a, b, env))
-NATIVE(fxtract, "fxtract")
+ORACLE_X87(fxtract, "fxtract")
 SOFT(fxtract, out->st0 = sf80_extract(a, &out->st1, env))
-NATIVE(fcom, "fcom %%st(1)")
+ORACLE_X87(fcom, "fcom %%st(1)")
 SOFT(fcom, out->status = cc_of_relation(sf80_compare(a, b, env)))
-NATIVE(fucom, "fucom %%st(1)")
+ORACLE_X87(fucom, "fucom %%st(1)")
 SOFT(fucom, out->status = cc_of_relation(sf80_compare_quiet(a, b, env)))
-NATIVE(flds, "fstp %%st\n\tflds %[b]")
+ORACLE_X87(flds, "fstp %%st\n\tflds %[b]")
 SOFT(flds, out->st0 = sf80_from_f32((uint32_t)b.mant, env))
-NATIVE(fldl, "fstp %%st\n\tfldl %[b]")
+ORACLE_X87(fldl, "fstp %%st\n\tfldl %[b]")
 SOFT(fldl, out->st0 = sf80_from_f64(b.mant, env))
-NATIVE(fildll, "fstp %%st\n\tfildll %[b]")
+ORACLE_X87(fildll, "fstp %%st\n\tfildll %[b]")
 SOFT(fildll, out->st0 = sf80_from_i64((int64_t)b.mant))
-NATIVE(fbld, "fstp %%st\n\tfbld %[b]")
+ORACLE_X87(fbld, "fstp %%st\n\tfbld %[b]")
 SOFT(fbld, uint8_t bcd[10]; memcpy(bcd, &b, 10); out->st0 = sf80_from_bcd(bcd))
-NATIVE(fsts, "fsts %[mem]")
+ORACLE_X87(fsts, "fsts %[mem]")
 SOFT(fsts, uint32_t v = sf80_to_f32(a, env); put(out, env, &v, sizeof(v)))
-NATIVE(fstl, "fstl %[mem]")
+ORACLE_X87(fstl, "fstl %[mem]")
 SOFT(fstl, uint64_t v = sf80_to_f64(a, env); put(out, env, &v, sizeof(v)))
-NATIVE(fists, "fists %[mem]")
+ORACLE_X87(fists, "fists %[mem]")
 SOFT(fists, int16_t v = sf80_to_i16(a, (enum sf_rounding)env->rounding, env); put(out, env, &v, sizeof(v)))
-NATIVE(fistl, "fistl %[mem]")
+ORACLE_X87(fistl, "fistl %[mem]")
 SOFT(fistl, int32_t v = sf80_to_i32(a, (enum sf_rounding)env->rounding, env); put(out, env, &v, sizeof(v)))
-NATIVE(fistpll, "fistpll %[mem]")
+ORACLE_X87(fistpll, "fistpll %[mem]")
 SOFT(fistpll, int64_t v = sf80_to_i64(a, (enum sf_rounding)env->rounding, env); put(out, env, &v, sizeof(v)))
-NATIVE(fisttps, "fisttps %[mem]")
+ORACLE_X87(fisttps, "fisttps %[mem]")
 SOFT(fisttps, int16_t v = sf80_to_i16(a, SF_ROUND_ZERO, env); put(out, env, &v, sizeof(v)))
-NATIVE(fisttpl, "fisttpl %[mem]")
+ORACLE_X87(fisttpl, "fisttpl %[mem]")
 SOFT(fisttpl, int32_t v = sf80_to_i32(a, SF_ROUND_ZERO, env); put(out, env, &v, sizeof(v)))
-NATIVE(fisttpll, "fisttpll %[mem]")
+ORACLE_X87(fisttpll, "fisttpll %[mem]")
 SOFT(fisttpll, int64_t v = sf80_to_i64(a, SF_ROUND_ZERO, env); put(out, env, &v, sizeof(v)))
-NATIVE(fbstp, "fbstp %[mem]")
+ORACLE_X87(fbstp, "fbstp %[mem]")
 SOFT(fbstp, uint8_t v[10]; sf80_to_bcd(a, v, env); put(out, env, v, sizeof(v)))
 
 #define OP(name, check) {#name, check, native_##name, soft_##name}
@@ -264,9 +231,9 @@ static struct f80 memory_operand(unsigned int check, struct f80 b, uint64_t *see
 }
 
 /* An unmasked pre-computation exception leaves everything as it was. */
-static void expect(const struct x87_op *op, struct f80 a, struct f80 b, struct sf_env *env, struct x87_out *out)
+static void expect(const struct x87_op *op, struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)
 {
-	struct x87_out untouched = *out;
+	struct oracle_x87 untouched = *out;
 
 	op->soft(a, b, env, out);
 	if (op->check & CHECK_LOAD)
@@ -279,7 +246,7 @@ static void expect(const struct x87_op *op, struct f80 a, struct f80 b, struct s
 	out->status |= env->flags;
 }
 
-static void print_case(const char *who, const struct x87_out *out)
+static void print_case(const char *who, const struct oracle_x87 *out)
 {
 	uint64_t mem[2];
 
@@ -289,7 +256,7 @@ static void print_case(const char *who, const struct x87_out *out)
 		    (unsigned long long)(mem[1] & 0xffff), (unsigned long long)mem[0], out->status);
 }
 
-static bool same(const struct x87_op *op, const struct x87_out *native, const struct x87_out *soft)
+static bool same(const struct x87_op *op, const struct oracle_x87 *native, const struct oracle_x87 *soft)
 {
 	uint16_t mask = 0x3f | FSW_C1 | (op->check & CHECK_CC ? FSW_C0 | FSW_C2 | FSW_C3 : 0);
 
@@ -304,7 +271,7 @@ static bool same(const struct x87_op *op, const struct x87_out *native, const st
 
 static void check_case(const struct x87_op *op, struct f80 a, struct f80 b, uint16_t control)
 {
-	struct x87_out native = {.mem = {0x5a, 0x5a, 0x5a, 0x5a}}, soft = native;
+	struct oracle_x87 native = {.mem = {0x5a, 0x5a, 0x5a, 0x5a}}, soft = native;
 	struct sf_env env = oracle_env_of_fcw(control);
 
 	soft.st0 = a;
