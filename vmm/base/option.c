@@ -10,6 +10,7 @@
 
 #include "vmm/base/err.h"
 #include "vmm/base/size.h"
+#include "vmm/base/text.h"
 
 #define OPTION_NAME_LEN_MAX 64 /* longer names are near to nothing */
 
@@ -72,9 +73,7 @@ static int option_set_choice(const struct option *option, uint32_t *field, const
 			*field = i;
 			return 0;
 		}
-		if (i > 0)
-			strncat(names, ", ", sizeof(names) - strlen(names) - 1);
-		strncat(names, option->choice[i].name, sizeof(names) - strlen(names) - 1);
+		text_append(names, sizeof(names), "%s%s", i > 0 ? ", " : "", option->choice[i].name);
 	}
 	return err_set(err, -EINVAL, "\"%s\" is not known: there are %s", text, names);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/text.h"
 
 static const struct chardev_class *chardev_find(const char *name, size_t name_len)
 {
@@ -23,13 +24,10 @@ static void chardev_list(char *text, size_t size)
 {
 	text[0] = '\0';
 	for (size_t i = 0; chardev_table[i]; i++) {
-		if (i > 0)
-			strncat(text, ", ", size - strlen(text) - 1);
-		strncat(text, chardev_table[i]->name, size - strlen(text) - 1);
-		if (!chardev_table[i]->argument)
-			continue;
-		strncat(text, ":", size - strlen(text) - 1);
-		strncat(text, chardev_table[i]->argument, size - strlen(text) - 1);
+		const char *argument = chardev_table[i]->argument;
+
+		text_append(text, size, "%s%s%s%s", i > 0 ? ", " : "", chardev_table[i]->name, argument ? ":" : "",
+			    argument ? argument : "");
 	}
 }
 

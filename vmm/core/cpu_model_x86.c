@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/text.h"
 
 #define BIT(n) (1u << (n))
 
@@ -122,9 +123,7 @@ const struct x86_cpu_model *x86_cpu_model_find(const char *name, struct err *err
 	for (size_t i = 0; i < MODEL_COUNT; i++) {
 		if (strcmp(name, x86_cpu_models[i].name) == 0)
 			return &x86_cpu_models[i];
-		if (i > 0)
-			strncat(names, ", ", sizeof(names) - strlen(names) - 1);
-		strncat(names, x86_cpu_models[i].name, sizeof(names) - strlen(names) - 1);
+		text_append(names, sizeof(names), "%s%s", i > 0 ? ", " : "", x86_cpu_models[i].name);
 	}
 	err_set(err, -EINVAL, "no CPU model \"%s\": there are %s", name, names);
 	return NULL;
@@ -157,8 +156,7 @@ static int x86_model_check(const struct x86_cpu_model *model, const struct x86_c
 
 		if (!(model->required[word] & bit) || (capabilities->feature[word] & bit))
 			continue;
-		strncat(missing, " ", sizeof(missing) - strlen(missing) - 1);
-		strncat(missing, x86_feature_names[i].name, sizeof(missing) - strlen(missing) - 1);
+		text_append(missing, sizeof(missing), " %s", x86_feature_names[i].name);
 	}
 	if (missing[0])
 		return err_set(err, -ENOTSUP, "CPU model %s needs features that the accelerator lacks:%s", model->name,

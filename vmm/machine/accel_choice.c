@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which accelerator runs a machine. */
+#include "vmm/machine/accel_choice.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/base/text.h"
+#include "vmm/core/accel.h"
+
+/* Accelerators that some build of vmmctl for this guest has: a message can tell "not here" from "no such thing". */
+static const char *const accel_known[] = {"kvm", "tcg", NULL};
+
+static const struct accel_ops *accel_choice_find(const char *name)
+{
+	for (size_t i = 0; accel_table[i]; i++) {
+		if (strcmp(accel_table[i]->name, name) == 0)
+			return accel_table[i];
+	}
+	return NULL;
+}
+
+static bool accel_choice_is_known(const char *name)
+{
+	for (size_t i = 0; accel_known[i]; i++) {
+		if (strcmp(accel_known[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+int accel_choice_check(const char *name, struct err *err)
+{
+	char names[128] = "auto";
+
+	if (strcmp(name, "auto") == 0 || accel_choice_find(name))
+		return 0;
+	for (size_t i = 0; accel_table[i]; i++)
+		text_append(names, sizeof(names), ", %s", accel_table[i]->name);
+	if (accel_choice_is_known(name))
+		return err_set(err, -EINVAL, "this build of vmmctl has no accelerator %s: it has %s", name, names);
+	return err_set(err, -EINVAL, "no accelerator \"%s\": there are %s", name, names);
+}
+
+/* The first in the table's order (best first) whose probe succeeds; what the better ones lacked goes to `refusals`. */
+static const struct accel_ops *accel_choice_best(char *refusals, size_t size)
+{
+	refusals[0] = '\0';
+	for (size_t i = 0; accel_table[i]; i++) {
+		struct err refusal = {0};
+
+		if (accel_table[i]->probe(&refusal) == 0)
+			return accel_table[i];
+		text_append(refusals, size, "%s%s: %s", refusals[0] ? "; " : "", accel_table[i]->name, refusal.message);
+	}
+	return NULL;
+}
+
+static const struct accel_ops *accel_choice_auto(char *reason, size_t size, struct err *err)
+{
+	char refusals[ERR_MESSAGE_SIZE];
+	const struct accel_ops *accel = accel_choice_best(refusals, sizeof(refusals));
+
+	if (!accel) {
+		err_set(err, -ENODEV, "no accelerator works on this host: %s",
+			refusals[0] ? refusals : "none is built in");
+		return NULL;
+	}
+	if (refusals[0])
+		snprintf(reason, size, "%s, because it is the best that works here (%s)", accel->name, refusals);
+	else if (accel == accel_table[0] && !accel_table[1])
+		snprintf(reason, size, "%s, because it is the only one in this build", accel->name);
+	else
+		snprintf(reason, size, "%s, because it is the best and works here", accel->name);
+	return accel;
+}
+
+const struct accel_ops *accel_choice_make(const char *name, char *reason, unsigned long size, struct err *err)
+{
+	const struct accel_ops *accel;
+
+	if (strcmp(name, "auto") == 0)
+		return accel_choice_auto(reason, size, err);
+	accel = accel_choice_find(name);
+	if (!accel) {
+		accel_choice_check(name, err);
+		return NULL;
+	}
+	if (accel->probe(err) < 0) {
+		err_prefix(err, "accelerator %s", name);
+		return NULL;
+	}
+	snprintf(reason, size, "%s, because it was asked for", name);
+	return accel;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands, and the two that need no file of their own: version and help. */
+#include "vmm/machine/commands.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/version.h"
+
+const struct option command_boot_options[] = {
+	{.path = "-config",
+	 .flag = "--config",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct command_options, config_path),
+	 .metavar = "FILE",
+	 .help = "Reads the configuration from a JSON file (- is standard input); options given here override it"},
+	{.path = "-print-config",
+	 .flag = "--print-config",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct command_options, print_config),
+	 .help = "Prints the whole configuration as JSON, which --config reads back, and ends"},
+	{.path = "-help",
+	 .flag = "--help",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct command_options, help),
+	 .help = "Prints this help and ends"},
+	{.path = NULL},
+};
+
+const struct option command_help_options[] = {
+	{.path = "-help",
+	 .flag = "--help",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct command_options, help),
+	 .help = "Prints this help and ends"},
+	{.path = NULL},
+};
+
+const struct cli_command cli_commands[] = {
+	{
+		.name = "boot",
+		.summary = "boot a kernel in a virtual machine",
+		.arguments = "--kernel FILE [OPTION]...",
+		.description = "Boots a kernel in a new virtual machine and runs it until the guest switches it off. On a terminal "
+			       "the guest's serial console is here: Ctrl-A x quits, Ctrl-A h tells the other escapes. Sizes are "
+			       "numbers with K, M, G or T. Every option is also a key of the JSON file that --config reads.",
+		.options = {machine_options, command_boot_options},
+		.example = {
+			{"vmmctl boot --kernel bzImage --initrd rootfs.cpio.gz",
+			 "A Linux kernel with its console here."},
+			{"vmmctl boot --kernel vmlinux --mem 2G --cpus 2 --append \"console=ttyS0 quiet\"",
+			 "An uncompressed kernel, more memory, two CPUs and a command line of its own."},
+			{"vmmctl boot --kernel xen.gz.elf --module \"vmlinuz,console=hvc0\" --module initrd.img",
+			 "A multiboot kernel with two modules, one of which has a command line."},
+			{"vmmctl boot --kernel test.elf --serial file:log --exit-code-port --no-reboot",
+			 "A test: the output goes to a file, the guest's verdict becomes the exit status."},
+			{"vmmctl boot --kernel bzImage --cpus 4 --print-config > vm.json && vmmctl boot --config vm.json",
+			 "A configuration written to a file and used."},
+		},
+		.run = command_boot,
+	},
+	{
+		.name = "probe",
+		.summary = "tell what this host can do",
+		.arguments = "",
+		.description = "Tells which accelerators this build has, whether each works on this host, which one --accel auto "
+			       "would take and why, and which CPU models there are.",
+		.options = {command_help_options},
+		.example = {{"vmmctl probe", "What this host can do."}},
+		.run = command_probe,
+	},
+	{
+		.name = "version",
+		.summary = "print the version",
+		.arguments = "",
+		.description = "Prints the version of vmmctl.",
+		.options = {command_help_options},
+		.example = {{"vmmctl version", "The version."}},
+		.run = command_version,
+	},
+	{
+		.name = "help",
+		.summary = "explain a command",
+		.arguments = "[COMMAND]",
+		.description = "Prints the help of a command, or the list of commands.",
+		.options = {command_help_options},
+		.example = {{"vmmctl help boot", "The help of `vmmctl boot`."}},
+		.run = command_help,
+	},
+	{.name = NULL},
+};
+
+bool command_goes_on(const struct cli_command *command, int argc, char **argv, int *status)
+{
+	struct command_options own = {0};
+	const struct cli_options options[] = {{command_help_options, &own}, {NULL, NULL}};
+	struct cli_settings settings;
+	struct err err = {0};
+
+	if (cli_parse(argc, argv, options, &settings, &err) < 0 || cli_apply(&settings, &own, &err) < 0) {
+		*status = cli_usage_error(command, &err);
+		return false;
+	}
+	*status = CLI_OK;
+	if (own.help)
+		cli_print_help(stdout, command);
+	return !own.help;
+}
+
+int command_version(const struct cli_command *command, int argc, char **argv)
+{
+	int status;
+
+	if (!command_goes_on(command, argc, argv, &status))
+		return status;
+	printf("vmmctl %s\n", VMMCTL_VERSION);
+	return CLI_OK;
+}
+
+int command_help(const struct cli_command *command, int argc, char **argv)
+{
+	const struct cli_command *wanted;
+	struct err err = {0};
+	int status;
+
+	if (argc == 0) {
+		cli_print_overview(stdout);
+		return CLI_OK;
+	}
+	if (argc != 1 || argv[0][0] == '-') {
+		if (command_goes_on(command, argc, argv, &status))
+			status = CLI_USAGE;
+		return status;
+	}
+	wanted = cli_find_command(argv[0]);
+	if (!wanted) {
+		err_set(&err, -EINVAL, "no command \"%s\"", argv[0]);
+		return cli_usage_error(NULL, &err);
+	}
+	cli_print_help(stdout, wanted);
+	return CLI_OK;
+}

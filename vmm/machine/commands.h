@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands of vmmctl, one file each, and the options that are the command's and not the machine's. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "vmm/machine/cli.h"
+
+/* What a command is told beyond a configuration. */
+struct command_options {
+	char *config_path; /* NULL: none */
+	bool print_config;
+	bool help;
+};
+
+extern const struct option command_boot_options[]; /* --config, --print-config, --help */
+extern const struct option command_help_options[]; /* --help only */
+
+int command_boot(const struct cli_command *command, int argc, char **argv);
+int command_probe(const struct cli_command *command, int argc, char **argv);
+int command_version(const struct cli_command *command, int argc, char **argv);
+int command_help(const struct cli_command *command, int argc, char **argv);
+
+/* Parses a command line that knows --help only; true when the command is to go on, else *status is what to return. */
+bool command_goes_on(const struct cli_command *command, int argc, char **argv, int *status);

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration of a machine: its rows, defaults and checks. */
+#include "vmm/machine/config.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/base/json.h"
+#include "vmm/base/log.h"
+#include "vmm/core/chardev.h"
+#include "vmm/core/cpu_model_x86.h"
+#include "vmm/machine/accel_choice.h"
+#include "vmm/machine/board.h"
+
+/* In the order of enum boot_protocol. */
+static const struct option_choice config_protocols[] = {
+	{"auto", "what the file is; never flat"},
+	{"linux", "the Linux boot protocol: bzImage or ELF"},
+	{"pvh", "ELF with a PVH entry note"},
+	{"multiboot", "multiboot 1"},
+	{"flat", "raw bytes at 0x7c00, entered in real mode"},
+	{NULL, NULL},
+};
+
+/* In the order of enum log_level. */
+static const struct option_choice config_log_levels[] = {
+	{"off", NULL}, {"error", NULL}, {"warning", NULL}, {"info", NULL}, {"debug", NULL}, {"trace", NULL}, {NULL, NULL},
+};
+
+/* For help and completion; the check asks the tables of models, boards, accelerators and backends themselves. */
+static const struct option_choice config_cpu_models[] = {
+	{"x86-64", NULL}, {"x86-64-v2", NULL}, {"max", NULL}, {NULL, NULL},
+};
+static const struct option_choice config_accels[] = {{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
+static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
+static const struct option_choice config_serials[] = {
+	{"stdio", NULL}, {"file:", NULL}, {"pty", NULL}, {"socket:", NULL}, {"null", NULL}, {NULL, NULL},
+};
+
+static const struct option config_module_fields[] = {
+	{.path = "path", .type = OPTION_PATH, .offset = offsetof(struct machine_module, path)},
+	{.path = "cmdline", .type = OPTION_STRING, .offset = offsetof(struct machine_module, cmdline)},
+	{.path = NULL},
+};
+
+const struct option machine_options[] = {
+	{.path = "boot.kernel",
+	 .flag = "--kernel",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct machine_config, kernel),
+	 .metavar = "FILE",
+	 .help = "The kernel: a bzImage, an ELF vmlinux, a multiboot kernel, or with --protocol flat any bytes"},
+	{.path = "boot.initrd",
+	 .flag = "--initrd",
+	 .type = OPTION_STRINGS,
+	 .offset = offsetof(struct machine_config, initrd),
+	 .metavar = "FILE",
+	 .help = "An initramfs, compressed or not; given more than once, the files are joined"},
+	{.path = "boot.append",
+	 .flag = "--append",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, append),
+	 .metavar = "STRING",
+	 .help = "The kernel's command line",
+	 .default_text = "console=ttyS0 for a Linux kernel with a serial port that is not null, else empty"},
+	{.path = "boot.modules",
+	 .flag = "--module",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, modules),
+	 .metavar = "FILE[,CMDLINE]",
+	 .help = "A module of a multiboot or PVH kernel, with its command line after a comma (,, is a comma in FILE); "
+		 "may be given more than once",
+	 .element = config_module_fields,
+	 .element_size = sizeof(struct machine_module)},
+	{.path = "boot.protocol",
+	 .flag = "--protocol",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, protocol),
+	 .metavar = "NAME",
+	 .help = "How the kernel is loaded and entered",
+	 .default_text = "auto",
+	 .choice = config_protocols},
+	{.path = "machine.memory",
+	 .flag = "--mem",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct machine_config, memory_bytes),
+	 .metavar = "SIZE",
+	 .help = "The guest's memory; a plain number is MiB",
+	 .default_text = "512M",
+	 .min = MACHINE_MEMORY_MIN,
+	 .max = MACHINE_MEMORY_MAX},
+	{.path = "machine.cpus",
+	 .flag = "--cpus",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_config, cpus),
+	 .metavar = "N",
+	 .help = "The number of CPUs, each a thread",
+	 .default_text = "1",
+	 .min = 1,
+	 .max = MACHINE_CPUS_MAX},
+	{.path = "machine.cpu",
+	 .flag = "--cpu",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, cpu_model),
+	 .metavar = "MODEL",
+	 .help = "The CPU model that the guest sees: x86-64 is the baseline, max everything there is",
+	 .default_text = "x86-64-v2",
+	 .choice = config_cpu_models},
+	{.path = "machine.accel",
+	 .flag = "--accel",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, accel),
+	 .metavar = "NAME",
+	 .help = "What runs the guest's code: auto takes the best that works here",
+	 .default_text = "auto",
+	 .choice = config_accels},
+	{.path = "machine.board",
+	 .flag = "--machine",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, board),
+	 .metavar = "NAME",
+	 .help = "The board: microvm is a small PC without PCI",
+	 .default_text = "microvm",
+	 .choice = config_boards},
+	{.path = "serial",
+	 .flag = "--serial",
+	 .type = OPTION_STRINGS,
+	 .offset = offsetof(struct machine_config, serial),
+	 .metavar = "BACKEND",
+	 .help = "What the serial port is connected to: stdio, file:PATH, pty, socket:PATH (a unix socket that vmmctl "
+		 "listens on) or null; a second one gives the guest COM2",
+	 .default_text = "stdio",
+	 .choice = config_serials},
+	{.path = "exit_code_port",
+	 .flag = "--exit-code-port",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_config, exit_code_port),
+	 .metavar = "PORT",
+	 .help = "A guest's write to this I/O port ends vmmctl with the value written as its exit status; without PORT "
+		 "it is " MACHINE_EXIT_PORT,
+	 .default_text = "none",
+	 .max = 0xfffc,
+	 .implied = MACHINE_EXIT_PORT},
+	{.path = "no_reboot",
+	 .flag = "--no-reboot",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct machine_config, no_reboot),
+	 .help = "End when the guest resets the machine, instead of starting it again"},
+	{.path = "log_level",
+	 .flag = "--log-level",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, log_level),
+	 .metavar = "LEVEL",
+	 .help = "The least urgent messages printed on standard error",
+	 .default_text = "warning",
+	 .choice = config_log_levels},
+	{.path = NULL},
+};
+
+static const struct option *config_row(const char *path)
+{
+	for (const struct option *option = machine_options; option->path; option++) {
+		if (strcmp(option->path, path) == 0)
+			return option;
+	}
+	return NULL;
+}
+
+/* Puts "--flag (json.path)" before the message: a check knows the field, not where its value came from. */
+static int config_wrong(const char *path, struct err *err)
+{
+	const struct option *row = config_row(path);
+
+	return err_prefix(err, "%s (%s)", row ? row->flag : "", path);
+}
+
+int machine_config_init(struct machine_config *config, struct err *err)
+{
+	*config = (struct machine_config){
+		.memory_bytes = 512ull << 20,
+		.cpus = 1,
+		.log_level = LOG_WARNING,
+		.board = strdup("microvm"),
+		.cpu_model = strdup("x86-64-v2"),
+		.accel = strdup("auto"),
+	};
+	if (config->board && config->cpu_model && config->accel &&
+	    option_set_text(config_row("serial"), config, "stdio", err) == 0)
+		return 0;
+	machine_config_free(config);
+	return err_set(err, -ENOMEM, "no memory");
+}
+
+void machine_config_free(struct machine_config *config)
+{
+	option_free(machine_options, config);
+}
+
+int machine_config_copy(struct machine_config *copy, const struct machine_config *config, struct err *err)
+{
+	json_t *json = option_to_json(machine_options, config);
+	int code;
+
+	*copy = (struct machine_config){0};
+	if (!json)
+		return err_set(err, -ENOMEM, "no memory");
+	code = option_from_json(machine_options, copy, json, err);
+	json_decref(json);
+	if (code < 0)
+		machine_config_free(copy);
+	return code;
+}
+
+int machine_config_read(struct machine_config *config, const char *path, struct err *err)
+{
+	json_t *json = json_read_file(path, err);
+	int code;
+
+	if (!json)
+		return err ? err->code : -EINVAL;
+	code = option_from_json(machine_options, config, json, err);
+	json_decref(json);
+	return code < 0 ? err_prefix(err, "%s", path) : 0;
+}
+
+static int config_check_boot(const struct machine_config *config, struct err *err)
+{
+	const struct machine_module *modules = config->modules.item;
+
+	if (!config->kernel || !config->kernel[0]) {
+		err_set(err, -EINVAL, "there is no kernel to boot: name one, such as --kernel bzImage");
+		return config_wrong("boot.kernel", err);
+	}
+	for (size_t i = 0; i < config->modules.count; i++) {
+		if (modules[i].path && modules[i].path[0])
+			continue;
+		err_set(err, -EINVAL, "module %zu has no file: write FILE or FILE,CMDLINE", i + 1);
+		return config_wrong("boot.modules", err);
+	}
+	return 0;
+}
+
+static int config_check_serial(const struct machine_config *config, struct err *err)
+{
+	const struct chardev_class *class;
+	const char *argument;
+
+	if (config->serial.count > MACHINE_SERIAL_MAX) {
+		err_set(err, -EINVAL, "%zu serial ports are asked for: the board has %d", config->serial.count,
+			MACHINE_SERIAL_MAX);
+		return config_wrong("serial", err);
+	}
+	for (size_t i = 0; i < config->serial.count; i++) {
+		if (chardev_parse(config->serial.item[i], &class, &argument, err) < 0)
+			return config_wrong("serial", err);
+	}
+	return 0;
+}
+
+int machine_config_check(const struct machine_config *config, struct err *err)
+{
+	int code = config_check_boot(config, err);
+
+	if (code == 0)
+		code = config_check_serial(config, err);
+	if (code < 0)
+		return code;
+	if (!x86_cpu_model_find(config->cpu_model, err))
+		return config_wrong("machine.cpu", err);
+	if (!board_find(config->board, err))
+		return config_wrong("machine.board", err);
+	if (accel_choice_check(config->accel, err) < 0)
+		return config_wrong("machine.accel", err);
+	return 0;
+}

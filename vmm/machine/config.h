@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration of a machine: one structure, one option table, three ways in (command line, JSON file, later the API)
+ * and one check. Knows what may be asked for; builds nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/base/option.h"
+
+struct err;
+
+#define MACHINE_CPUS_MAX    255		 /* xAPIC ids 0-254 */
+#define MACHINE_MEMORY_MIN  (1ull << 20) /* the tables that a guest is started with lie below 1 MiB */
+#define MACHINE_MEMORY_MAX  (1ull << 40) /* more is a typing mistake, and the DSDT's and e820's arithmetic stays far from wrapping */
+#define MACHINE_SERIAL_MAX  2		 /* COM1 and COM2: COM3 and COM4 would share their interrupts */
+#define MACHINE_EXIT_PORT   "0x501"	 /* --exit-code-port without a number: QEMU's isa-debug-exit */
+
+/* An element of machine_config.modules. */
+struct machine_module {
+	char *path;
+	char *cmdline; /* NULL: none */
+};
+
+struct machine_config {
+	char *kernel;
+	struct option_strings initrd;
+	char *append;		       /* NULL: what the kernel's kind calls for, see machine_command_line */
+	struct option_records modules; /* struct machine_module */
+	uint32_t protocol;	       /* enum boot_protocol */
+	char *board;
+	uint64_t memory_bytes;
+	uint32_t cpus;
+	char *cpu_model;
+	char *accel;		       /* "auto" or a name of accel_table */
+	struct option_strings serial;  /* a chardev each: COM1, COM2 */
+	uint32_t exit_code_port;       /* 0: none */
+	bool no_reboot;
+	uint32_t log_level;	       /* enum log_level */
+};
+
+/* The rows of all that machine_config has. */
+extern const struct option machine_options[];
+
+/* Fills in the defaults; machine_config_free releases. */
+int machine_config_init(struct machine_config *config, struct err *err);
+void machine_config_free(struct machine_config *config);
+/* *copy becomes an independent equal of *config. */
+int machine_config_copy(struct machine_config *copy, const struct machine_config *config, struct err *err);
+
+/* Reads a JSON file over what config holds. Messages begin with the file's name and the JSON path. */
+int machine_config_read(struct machine_config *config, const char *path, struct err *err);
+
+/* Checks what single rows cannot: names against tables, what must be given. Messages name flag and JSON path. */
+int machine_config_check(const struct machine_config *config, struct err *err);

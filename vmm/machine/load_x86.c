@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a configuration to a guest ready to run: kernel and tables in memory, registers in the CPUs. At start and reset. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "boot/boot.h"
+#include "loader/image.h"
+#include "vmm/base/err.h"
+#include "vmm/base/log.h"
+#include "vmm/machine/board.h"
+#include "vmm/machine/parts.h"
+
+#define LOAD_CONSOLE_APPEND "console=ttyS0"
+
+/* Whether the kernel is one of those that read Linux's command line: other kernels would stumble over a default. */
+static bool load_is_linux(const struct machine_config *config)
+{
+	enum boot_protocol protocol = (enum boot_protocol)config->protocol;
+	enum image_kind kind = IMAGE_UNKNOWN;
+	struct image image;
+
+	if (protocol != BOOT_AUTO)
+		return protocol == BOOT_LINUX || protocol == BOOT_PVH;
+	if (image_open(&image, config->kernel, IMAGE_KERNEL_SIZE_MAX, NULL) < 0)
+		return false;
+	if (image_detect(&image, &kind, NULL) < 0)
+		kind = IMAGE_UNKNOWN;
+	image_close(&image);
+	return kind == IMAGE_LINUX || kind == IMAGE_ELF;
+}
+
+static const char *load_command_line(const struct machine_config *config)
+{
+	if (config->append)
+		return config->append;
+	if (config->serial.count == 0 || strcmp(config->serial.item[0], "null") == 0 || !load_is_linux(config))
+		return "";
+	return LOAD_CONSOLE_APPEND;
+}
+
+/* The initrds and then the modules, as boot/ takes them; returns how many. */
+static size_t load_collect_modules(const struct machine_config *config, struct module *modules)
+{
+	const struct machine_module *given = config->modules.item;
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->initrd.count; i++)
+		modules[count++] = (struct module){.path = config->initrd.item[i]};
+	for (size_t i = 0; i < config->modules.count; i++)
+		modules[count++] = (struct module){.path = given[i].path, .cmdline = given[i].cmdline};
+	return count;
+}
+
+static void load_log_summary(const struct machine_config *config, const struct boot_x86_summary *summary)
+{
+	log_info("kernel %s%s%s: %s protocol, %s-bit entry at 0x%" PRIx64, config->kernel,
+		 summary->kernel_version[0] ? ", " : "", summary->kernel_version, boot_protocol_name(summary->protocol),
+		 summary->is_64bit_entry ? "64" : "32", summary->entry_gpa);
+	if (summary->initrd_size)
+		log_info("initrd of %" PRIu64 " KiB at 0x%" PRIx64, summary->initrd_size >> 10, summary->initrd_gpa);
+}
+
+static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struct err *err)
+{
+	const struct machine_config *config = &machine->config;
+	struct module modules[2 * OPTION_LIST_MAX];
+	const struct device_description *devices[MACHINE_DEVICES_MAX];
+	struct boot_x86_summary summary = {0};
+	struct boot_x86_config boot = {
+		.protocol = (enum boot_protocol)config->protocol,
+		.kernel_path = config->kernel,
+		.cmdline = load_command_line(config),
+		.module = modules,
+		.module_count = load_collect_modules(config, modules),
+		.cpu_count = config->cpus,
+		.device = devices,
+		.device_count = machine->device_count,
+	};
+	int code;
+
+	for (size_t i = 0; i < machine->device_count; i++)
+		devices[i] = &machine->device[i]->description;
+	machine->board->describe(machine, &boot);
+	code = boot_x86_prepare(machine->gmem, &boot, bsp, &summary, err);
+	if (code == 0)
+		load_log_summary(config, &summary);
+	return code;
+}
+
+static int load_vcpu(struct machine *machine, unsigned index, struct x86_cpu_state *state, struct err *err)
+{
+	int code = 0;
+
+	*state = *machine->vcpu[index].reset_state;
+	boot_x86_firmware_msrs(state);
+	if (index == 0)
+		code = load_kernel(machine, state, err);
+	if (code < 0)
+		return code;
+	code = machine->accel->state_set(machine->vcpu[index].accel_vcpu, state, err);
+	return code < 0 ? err_prefix(err, "registers of CPU %u", index) : 0;
+}
+
+int machine_load(struct machine *machine, struct err *err)
+{
+	struct x86_cpu_state *state = calloc(1, sizeof(*state));
+	int code = 0;
+
+	if (!state)
+		return err_set(err, -ENOMEM, "no memory for a CPU's registers");
+	machine->board->act_as_firmware(machine);
+	for (unsigned i = 0; i < machine->vcpu_count && code == 0; i++)
+		code = load_vcpu(machine, i, state, err);
+	free(state);
+	return code;
+}

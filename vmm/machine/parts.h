@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of a machine, for the files of this folder only: builder.c makes it, run.c decides, vcpu.c runs guests,
+ * host_x86.c answers the accelerator, board_*.c wire devices.
+ *
+ * Locks, outermost first: board_lock, intr_lock, run.lock. The main thread (the one in machine_run) takes board_lock to
+ * reset devices, and waits for parked vCPUs only while it holds none of them.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/core/accel.h"
+#include "vmm/core/chardev.h"
+#include "vmm/core/device.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/machine.h"
+
+struct board;
+struct loop_fd;
+
+#define MACHINE_DEVICES_MAX 32 /* the board has some fifteen */
+
+/* What a vCPU, a device or a person asks of the main thread. A later one replaces an earlier, smaller one. */
+enum machine_request {
+	REQUEST_NONE,
+	REQUEST_RESET,
+	REQUEST_TRIPLE_FAULT,
+	REQUEST_POWER_OFF,
+	REQUEST_EXIT,
+	REQUEST_FAIL,
+	REQUEST_QUIT,
+};
+
+enum machine_target {
+	TARGET_PAUSED,	 /* vCPU threads park */
+	TARGET_RUNNING,
+	TARGET_STOPPING, /* vCPU threads end */
+};
+
+struct machine_run {
+	pthread_mutex_t lock;		/* guards all below; a leaf */
+	pthread_cond_t changed;		/* target, request or parked */
+	enum machine_target target;
+	enum machine_request request;	/* pending: vCPUs park until the main thread has dealt with it */
+	uint32_t request_value;
+	bool power_button;		/* pressed, not yet dealt with */
+	unsigned parked;		/* vCPU threads that wait in vcpu_park */
+	int request_fd;			/* eventfd that wakes the main thread */
+	struct loop_fd *request_watch;
+	struct machine_result result;	/* main thread */
+	uint64_t started_ns;		/* last start or reset; main thread */
+	unsigned early_triple_faults;	/* in a row; main thread */
+};
+
+struct machine_vcpu {
+	struct machine *machine;
+	unsigned index;
+	struct accel_vcpu *accel_vcpu;
+	struct x86_cpu_state *reset_state; /* as the accelerator made it */
+	pthread_t thread;
+	bool has_thread;
+};
+
+struct machine {
+	struct machine_config config;
+	struct loop *loop;
+	const struct board *board;
+	void *board_state;	   /* the board's own, one allocation; freed after the devices */
+
+	const struct accel_ops *accel;
+	struct accel_host host;
+	struct accel_vm *vm;
+	struct x86_cpu_capabilities capabilities;
+	bool has_x2apic;
+	struct machine_vcpu *vcpu; /* config.cpus of them */
+	unsigned vcpu_count;	   /* created so far */
+
+	struct gmem *gmem;
+	struct bus *pio, *mmio;
+	pthread_mutex_t board_lock, intr_lock;
+	struct device_env device_env;
+	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
+	size_t device_count;
+	struct device *lapic, *pic, *ferr, *acpi_pm; /* those that host_x86.c and the board call by their own names */
+	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
+
+	struct chardev_env chardev_env;
+	struct chardev *chardev[MACHINE_SERIAL_MAX];
+	size_t chardev_count;
+
+	struct machine_run run;
+};
+
+/* builder.c: keeps a created device, or passes NULL on as an error. Returns 0 or err's code. */
+int machine_keep_device(struct machine *machine, struct device *device, struct err *err);
+
+/* host_x86.c: fills machine->host; the pins over the accelerator. */
+void machine_host_init(struct machine *machine);
+struct cpu_pins machine_cpu_pins(struct machine *machine);
+uint64_t machine_tsc_to_monotonic_ns(void *opaque, unsigned cpu, uint64_t tsc);
+
+/* load_x86.c: puts the kernel into memory and the CPUs into their first state. Every vCPU is parked. */
+int machine_load(struct machine *machine, struct err *err);
+
+/* run.c: asks the main thread. Any thread, any lock held but run.lock. */
+void machine_run_request(struct machine *machine, enum machine_request request, uint32_t value);
+int machine_run_init(struct machine *machine, struct err *err);
+void machine_run_destroy(struct machine *machine);
+
+/* vcpu.c: the threads. */
+int machine_vcpus_start(struct machine *machine, struct err *err);
+void machine_vcpus_kick(struct machine *machine);
+/* Waits until every vCPU is parked; the target must not be TARGET_RUNNING. */
+void machine_vcpus_wait_parked(struct machine *machine);
+/* Ends and joins the threads. */
+void machine_vcpus_stop(struct machine *machine);
+
+/* cpu_report_x86.c: logs the registers, at level error. */
+void cpu_report_x86(unsigned index, const struct x86_cpu_state *state);
