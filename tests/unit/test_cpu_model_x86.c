@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vmm/core/cpu_model_x86: what the leaves say, and what they never say. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/core/cpu_model_x86.h"
+
+static struct x86_cpu_capabilities everything(void)
+{
+	struct x86_cpu_capabilities capabilities = {
+		.xcr0 = 0x207,
+		.phys_bits = 40,
+		.virt_bits = 48,
+		.tsc_hz = 2445123000,
+		.hypervisor_signature = "VmmctlUnits!",
+	};
+
+	memset(capabilities.feature, 0xff, sizeof(capabilities.feature));
+	return capabilities;
+}
+
+static const struct x86_cpuid_entry *find(const struct x86_cpuid_table *table, uint32_t number, uint32_t subleaf)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		if (table->entry[i].leaf == number && table->entry[i].subleaf == subleaf)
+			return &table->entry[i];
+	}
+	return NULL;
+}
+
+/* The leaf, which must be there. */
+static const struct x86_cpuid_entry *leaf(const struct x86_cpuid_table *table, uint32_t number, uint32_t subleaf)
+{
+	static const struct x86_cpuid_entry none;
+	const struct x86_cpuid_entry *entry = find(table, number, subleaf);
+
+	assert_non_null(entry);
+	return entry ? entry : &none;
+}
+
+static struct x86_cpuid_table build(const char *model, const struct x86_cpu_capabilities *capabilities, unsigned id,
+				    unsigned count)
+{
+	struct x86_cpuid_table table = {0};
+
+	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find(model, NULL), capabilities, id, count, &table, NULL), 0);
+	return table;
+}
+
+static void test_unknown_model_names_those_there_are(void **state)
+{
+	struct err err = {0};
+
+	assert_null(x86_cpu_model_find("pentium", &err));
+	assert_non_null(strstr(err.message, "x86-64, x86-64-v2, max"));
+	for (size_t i = 0; x86_cpu_model_at(i); i++)
+		assert_ptr_equal(x86_cpu_model_find(x86_cpu_model_name(x86_cpu_model_at(i)), NULL), x86_cpu_model_at(i));
+}
+
+static void test_missing_features_are_named(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table;
+	struct err err = {0};
+
+	capabilities.feature[X86_WORD_1_ECX] &= ~(1u << 20 | 1u << 23);
+	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find("x86-64-v2", NULL), &capabilities, 0, 1, &table, &err),
+			 -ENOTSUP);
+	assert_non_null(strstr(err.message, "sse4.2 popcnt"));
+	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find("x86-64", NULL), &capabilities, 0, 1, &table, NULL), 0);
+}
+
+static void test_models_differ_as_they_say(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table = build("x86-64", &capabilities, 0, 1);
+
+	assert_false(leaf(&table, 1, 0)->ecx & 1u << 20); /* SSE4.2 */
+	assert_true(leaf(&table, 1, 0)->edx & 1u << 26);  /* SSE2 */
+	assert_null(find(&table, 0xd, 0));
+	table = build("x86-64-v2", &capabilities, 0, 1);
+	assert_true(leaf(&table, 1, 0)->ecx & 1u << 20);
+	assert_false(leaf(&table, 1, 0)->ecx & 1u << 28); /* AVX */
+	table = build("max", &capabilities, 0, 1);
+	assert_true(leaf(&table, 1, 0)->ecx & 1u << 28);
+	assert_non_null(find(&table, 0xd, 0));
+}
+
+/* What an accelerator cannot execute must not appear, whatever the model wants. */
+static void test_capabilities_are_a_mask(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table;
+
+	capabilities.feature[X86_WORD_7_EBX] = 0;
+	capabilities.feature[X86_WORD_1_ECX] &= ~(1u << 26); /* no XSAVE */
+	table = build("max", &capabilities, 0, 1);
+	assert_int_equal(leaf(&table, 7, 0)->ebx, 0);
+	assert_null(find(&table, 0xd, 0));
+	assert_false(leaf(&table, 1, 0)->ecx & 1u << 27); /* OSXSAVE is the system's to set */
+	assert_true(leaf(&table, 1, 0)->ecx & 1u << 31);  /* a hypervisor is present */
+}
+
+static void test_xsave_follows_the_features(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table = build("max", &capabilities, 0, 1);
+
+	assert_int_equal(leaf(&table, 0xd, 0)->eax, 0x207);
+	assert_int_equal(leaf(&table, 0xd, 0)->ecx, 2696);
+	assert_int_equal(leaf(&table, 0xd, 9)->ebx, 2688);
+	capabilities.feature[X86_WORD_7_ECX] &= ~(1u << 3);  /* no PKU */
+	capabilities.feature[X86_WORD_1_ECX] &= ~(1u << 28); /* no AVX */
+	table = build("max", &capabilities, 0, 1);
+	assert_int_equal(leaf(&table, 0xd, 0)->eax, 3);
+	assert_int_equal(leaf(&table, 0xd, 0)->ecx, 576);
+}
+
+static void test_topology(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table = build("max", &capabilities, 4, 5);
+
+	assert_int_equal(leaf(&table, 1, 0)->ebx >> 24, 4);
+	assert_int_equal(leaf(&table, 1, 0)->ebx >> 16 & 0xff, 8); /* 3 bits number 5 cores */
+	assert_int_equal(leaf(&table, 0xb, 1)->eax, 3);
+	assert_int_equal(leaf(&table, 0xb, 1)->ebx, 5);
+	assert_int_equal(leaf(&table, 0xb, 0)->edx, 4);
+	assert_int_equal(leaf(&table, 4, 0)->eax >> 26, 7);
+	table = build("max", &capabilities, 0, 1);
+	assert_false(leaf(&table, 1, 0)->edx & 1u << 28); /* HTT: one CPU alone in its package */
+}
+
+/* Linux: khz = crystal_khz * EBX / EAX in 32 bits. It must not wrap, and be right to a kHz. */
+static void test_frequencies_survive_linux_arithmetic(void **state)
+{
+	static const uint64_t rates[] = {1000000000, 2445123000, 3999999000, 4200000000, 6100000000};
+	struct x86_cpu_capabilities capabilities = everything();
+
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+		struct x86_cpuid_table table;
+		const struct x86_cpuid_entry *entry;
+		uint32_t khz;
+
+		capabilities.tsc_hz = rates[i];
+		table = build("max", &capabilities, 0, 1);
+		entry = leaf(&table, 0x15, 0);
+		khz = entry->ecx / 1000 * entry->ebx / entry->eax;
+		assert_true(khz <= rates[i] / 1000 && khz + 1 >= rates[i] / 1000);
+		assert_int_equal(entry->ecx, x86_cpu_model_crystal_hz(&capabilities));
+		assert_int_equal(leaf(&table, 0x16, 0)->eax, (rates[i] + 500000) / 1000000);
+	}
+}
+
+static void test_hypervisor_leaf(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table = build("max", &capabilities, 0, 1);
+	const struct x86_cpuid_entry *entry = leaf(&table, 0x40000000, 0);
+	char signature[13] = "";
+
+	memcpy(signature, &entry->ebx, 4);
+	memcpy(signature + 4, &entry->ecx, 4);
+	memcpy(signature + 8, &entry->edx, 4);
+	assert_string_equal(signature, "VmmctlUnits!");
+	assert_int_equal(leaf(&table, 0x40000010, 0)->eax, 2445123);
+	capabilities.hypervisor_signature[0] = '\0';
+	table = build("max", &capabilities, 0, 1);
+	assert_null(find(&table, 0x40000000, 0));
+}
+
+static void test_table_is_sorted_and_fits(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct x86_cpuid_table table;
+
+	capabilities.xcr0 = 0x2e7;
+	capabilities.kvmclock = true;
+	table = build("max", &capabilities, 0, 255);
+	assert_true(table.count <= X86_CPUID_ENTRIES_MAX);
+	for (size_t i = 1; i < table.count; i++) {
+		const struct x86_cpuid_entry *a = &table.entry[i - 1];
+		const struct x86_cpuid_entry *b = &table.entry[i];
+
+		assert_true(a->leaf < b->leaf || (a->leaf == b->leaf && a->subleaf < b->subleaf));
+	}
+	assert_true(leaf(&table, 0, 0)->eax >= 0x16);
+	assert_int_equal(leaf(&table, 0x80000008, 0)->eax, 40 | 48 << 8);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unknown_model_names_those_there_are),
+		cmocka_unit_test(test_missing_features_are_named),
+		cmocka_unit_test(test_models_differ_as_they_say),
+		cmocka_unit_test(test_capabilities_are_a_mask),
+		cmocka_unit_test(test_xsave_follows_the_features),
+		cmocka_unit_test(test_topology),
+		cmocka_unit_test(test_frequencies_survive_linux_arithmetic),
+		cmocka_unit_test(test_hypervisor_leaf),
+		cmocka_unit_test(test_table_is_sorted_and_fits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
