@@ -19,6 +19,22 @@ static void docs_print_roff(FILE *out, const char *text)
 	}
 }
 
+static void docs_print_man_choices(FILE *out, const struct option_choice *choice)
+{
+	fputs("One of ", out);
+	for (; choice->name; choice++) {
+		fputs("\\fB", out);
+		docs_print_roff(out, choice->name);
+		fputs("\\fR", out);
+		if (choice->summary) {
+			fputs(" (", out);
+			docs_print_roff(out, choice->summary);
+			fputc(')', out);
+		}
+		fputs(choice[1].name ? ", " : ".\n", out);
+	}
+}
+
 static void docs_print_man_option(FILE *out, const struct option *option)
 {
 	enum option_argument kind = option_argument(option);
@@ -38,17 +54,9 @@ static void docs_print_man_option(FILE *out, const struct option *option)
 		fputc(')', out);
 	}
 	fputs(".\n", out);
-	for (const struct option_choice *choice = option->choice; option->type == OPTION_CHOICE && choice->name; choice++) {
-		fputs(choice == option->choice ? "One of\n.B " : ",\n.B ", out);
-		docs_print_roff(out, choice->name);
-		fputc('\n', out);
-		if (choice->summary) {
-			fputc('(', out);
-			docs_print_roff(out, choice->summary);
-			fputs(")\n", out);
-		}
-	}
-	if (strchr(option->path, '.') || option->path[0] != '-') {
+	if (option->type == OPTION_CHOICE)
+		docs_print_man_choices(out, option->choice);
+	if (option->path[0] != '-') { /* not an option of the command itself */
 		fputs("In JSON:\n.IR ", out);
 		docs_print_roff(out, option->path);
 		fputs(" .\n", out);

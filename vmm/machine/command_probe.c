@@ -16,6 +16,16 @@
 
 #define PROBE_KVM_DEVICE "/dev/kvm"
 
+/* Opening is the only honest question: the file may be there and the module not, or the rights. */
+static void probe_print_kvm_device(void)
+{
+	int fd = open(PROBE_KVM_DEVICE, O_RDWR | O_CLOEXEC);
+
+	printf("%s     %s\n", PROBE_KVM_DEVICE, fd >= 0 ? "present, and this user may use it" : strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 static void probe_print_host(void)
 {
 	char memory[SIZE_TEXT_MAX];
@@ -25,10 +35,7 @@ static void probe_print_host(void)
 	size_format((uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) & ~(SIZE_MIB - 1), memory);
 	printf("host         %s %s, %s, %ld CPUs online, %s of memory\n", host.sysname, host.release, host.machine,
 	       sysconf(_SC_NPROCESSORS_ONLN), memory);
-	if (access(PROBE_KVM_DEVICE, R_OK | W_OK) == 0)
-		printf("%s     present, and this user may use it\n", PROBE_KVM_DEVICE);
-	else
-		printf("%s     %s\n", PROBE_KVM_DEVICE, strerror(errno));
+	probe_print_kvm_device();
 }
 
 static void probe_print_accels(void)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion of vmmctl. Generated from the option tables: `ninja -C build docs-update` makes it anew.
+
+_vmmctl() {
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words=
+	COMPREPLY=()
+	case $before in
+	--kernel)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--initrd)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--append)
+		return ;;
+	--module)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--protocol)
+		mapfile -t COMPREPLY < <(compgen -W 'auto linux pvh multiboot flat' -- "$word")
+		return ;;
+	--mem)
+		return ;;
+	--cpus)
+		return ;;
+	--cpu)
+		mapfile -t COMPREPLY < <(compgen -W 'x86-64 x86-64-v2 max' -- "$word")
+		return ;;
+	--accel)
+		mapfile -t COMPREPLY < <(compgen -W 'auto kvm tcg' -- "$word")
+		return ;;
+	--machine)
+		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
+		return ;;
+	--serial)
+		mapfile -t COMPREPLY < <(compgen -W 'stdio file: pty socket: null' -- "$word")
+		return ;;
+	--log-level)
+		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
+		return ;;
+	--config)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	esac
+	case ${COMP_WORDS[1]} in
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --machine --serial --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	probe) words='--help' ;;
+	version) words='--help' ;;
+	help) words='--help' ;;
+	esac
+	if ((COMP_CWORD == 1)); then
+		words='boot probe version help'
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -F _vmmctl vmmctl
