@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The adapter between the built-in engine and the accelerator interface: the only file here that knows core/accel.h. It maps
+ * calls and callbacks one to one and says truthfully what the engine executes. The whole-state conversion is in tcg_state.c.
+ */
+#include "tcg-fallback/tcg.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tcg-fallback/core/vm.h"
+#include "tcg-fallback/tcg_state.h"
+#include "vmm/base/err.h"
+#include "vmm/core/gmem.h"
+
+_Static_assert((int)X86_FEATURE_WORDS == (int)X86_WORD_COUNT, "feature words are numbered alike");
+_Static_assert(X86_FEATURE_SSE3 / 32 == X86_WORD_1_ECX && X86_FEATURE_FPU / 32 == X86_WORD_1_EDX, "leaf 1");
+_Static_assert(X86_FEATURE_SMEP / 32 == X86_WORD_7_EBX && X86_FEATURE_UMIP / 32 == X86_WORD_7_ECX, "leaf 7");
+_Static_assert(X86_FEATURE_FSRM / 32 == X86_WORD_7_EDX && X86_FEATURE_XSAVEOPT / 32 == X86_WORD_D_1_EAX, "leaves 7, 0xd");
+_Static_assert(X86_FEATURE_LZCNT / 32 == X86_WORD_EXT1_ECX && X86_FEATURE_LM / 32 == X86_WORD_EXT1_EDX, "leaf 0x80000001");
+_Static_assert((int)SEG_TR == (int)X86_TR && (int)REG_R15 == (int)X86_R15, "registers are numbered alike");
+
+struct accel_vm {
+	struct x86_vm *engine;   /* owned */
+	struct x86_host host;    /* the machine's callbacks, as the engine calls them */
+};
+
+struct accel_vcpu {
+	struct x86_cpu *cpu; /* owned */
+};
+
+/* Every feature that insn.tab and the system code implement. */
+static const uint16_t tcg_features[] = {
+	X86_FEATURE_SSE3, X86_FEATURE_PCLMULQDQ, X86_FEATURE_SSSE3, X86_FEATURE_CX16, X86_FEATURE_PCID, X86_FEATURE_SSE4_1,
+	X86_FEATURE_SSE4_2, X86_FEATURE_X2APIC, X86_FEATURE_MOVBE, X86_FEATURE_POPCNT, X86_FEATURE_TSC_DEADLINE,
+	X86_FEATURE_AES, X86_FEATURE_XSAVE, X86_FEATURE_RDRAND, X86_FEATURE_HYPERVISOR, X86_FEATURE_FPU, X86_FEATURE_VME,
+	X86_FEATURE_DE, X86_FEATURE_PSE, X86_FEATURE_TSC, X86_FEATURE_MSR, X86_FEATURE_PAE, X86_FEATURE_MCE, X86_FEATURE_CX8,
+	X86_FEATURE_APIC, X86_FEATURE_SEP, X86_FEATURE_MTRR, X86_FEATURE_PGE, X86_FEATURE_MCA, X86_FEATURE_CMOV,
+	X86_FEATURE_PAT, X86_FEATURE_PSE36, X86_FEATURE_CLFSH, X86_FEATURE_MMX, X86_FEATURE_FXSR, X86_FEATURE_SSE,
+	X86_FEATURE_SSE2, X86_FEATURE_SS, X86_FEATURE_FSGSBASE, X86_FEATURE_TSC_ADJUST, X86_FEATURE_BMI1, X86_FEATURE_SMEP,
+	X86_FEATURE_BMI2, X86_FEATURE_ERMS, X86_FEATURE_INVPCID, X86_FEATURE_ZERO_FCS_FDS, X86_FEATURE_RDSEED,
+	X86_FEATURE_ADX, X86_FEATURE_SMAP, X86_FEATURE_CLFLUSHOPT, X86_FEATURE_CLWB, X86_FEATURE_SHA, X86_FEATURE_UMIP,
+	X86_FEATURE_PKU, X86_FEATURE_LA57, X86_FEATURE_RDPID, X86_FEATURE_FSRM, X86_FEATURE_ARCH_CAPABILITIES,
+	X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVEC, X86_FEATURE_XGETBV1, X86_FEATURE_XSAVES, X86_FEATURE_LAHF64,
+	X86_FEATURE_CR8_LEGACY, X86_FEATURE_LZCNT, X86_FEATURE_PREFETCHW, X86_FEATURE_SYSCALL, X86_FEATURE_NX,
+	X86_FEATURE_GBPAGES, X86_FEATURE_RDTSCP, X86_FEATURE_LM,
+};
+
+#define TCG_XCR0      (1ull | 1ull << 1 | 1ull << 9) /* x87, SSE, PKRU */
+#define TCG_PHYS_BITS 46
+#define TCG_VIRT_BITS 57
+
+/* The engine needs nothing of the host. */
+static int tcg_probe(struct err *err)
+{
+	return 0;
+}
+
+static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct err *err)
+{
+	*capabilities = (struct x86_cpu_capabilities){
+		.xcr0 = TCG_XCR0,
+		.phys_bits = TCG_PHYS_BITS,
+		.virt_bits = TCG_VIRT_BITS,
+		.tsc_hz = x86_tsc_hz(),
+	};
+	for (size_t i = 0; i < sizeof(tcg_features) / sizeof(tcg_features[0]); i++)
+		capabilities->feature[tcg_features[i] / 32] |= 1u << (tcg_features[i] % 32);
+	return 0;
+}
+
+static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, struct err *err)
+{
+	const struct accel_host *host = config->host;
+	struct accel_vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm) {
+		err_set_errno(err, -ENOMEM, "tcg");
+		return NULL;
+	}
+	vm->host = (struct x86_host){
+		.opaque = host->opaque,
+		.mmio_read = host->mmio_read,
+		.mmio_write = host->mmio_write,
+		.pio_read = host->pio_read,
+		.pio_write = host->pio_write,
+		.intr_acknowledge = host->intr_acknowledge,
+		.apic_msr_read = host->apic_msr_read,
+		.apic_msr_write = host->apic_msr_write,
+		.cr8_read = host->cr8_read,
+		.cr8_write = host->cr8_write,
+		.ferr = host->ferr,
+	};
+	vm->engine = x86_vm_create(config->cpu_count, &vm->host);
+	if (!vm->engine) {
+		err_set_errno(err, -ENOMEM, "tcg: %u CPUs", config->cpu_count);
+		free(vm);
+		return NULL;
+	}
+	return vm;
+}
+
+static void tcg_vm_destroy(struct accel_vm *vm)
+{
+	x86_vm_destroy(vm->engine);
+	free(vm);
+}
+
+static int tcg_mem_map(struct accel_vm *vm, const struct gmem_region *region, struct err *err)
+{
+	const int rc = x86_vm_map(vm->engine, region->gpa, region->size_bytes, region->hva, region->kind == GMEM_ROM);
+
+	return rc ? err_set_errno(err, rc, "tcg: cannot map guest memory at %#llx", (unsigned long long)region->gpa) : 0;
+}
+
+static int tcg_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err)
+{
+	const int rc = x86_vm_unmap(vm->engine, gpa);
+
+	return rc ? err_set_errno(err, rc, "tcg: cannot unmap guest memory at %#llx", (unsigned long long)gpa) : 0;
+}
+
+static void tcg_mem_written(struct accel_vm *vm, uint64_t gpa, uint64_t len)
+{
+	x86_vm_written(vm->engine, gpa, len);
+}
+
+static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config, struct err *err)
+{
+	struct x86_cpuid_leaf leaves[X86_CPUID_ENTRIES_MAX];
+	struct accel_vcpu *vcpu = calloc(1, sizeof(*vcpu));
+
+	for (size_t i = 0; i < config->cpuid->count; i++) {
+		const struct x86_cpuid_entry *entry = &config->cpuid->entry[i];
+
+		leaves[i] = (struct x86_cpuid_leaf){
+			.leaf = entry->leaf, .subleaf = entry->subleaf, .subleaf_matters = entry->subleaf_matters,
+			.eax = entry->eax, .ebx = entry->ebx, .ecx = entry->ecx, .edx = entry->edx,
+		};
+	}
+	if (vcpu)
+		vcpu->cpu = x86_cpu_create(vm->engine, config->index, leaves, config->cpuid->count);
+	if (!vcpu || !vcpu->cpu) {
+		free(vcpu);
+		err_set_errno(err, -ENOMEM, "tcg: CPU %u", config->index);
+		return NULL;
+	}
+	return vcpu;
+}
+
+static void tcg_vcpu_destroy(struct accel_vcpu *vcpu)
+{
+	x86_cpu_destroy(vcpu->cpu);
+	free(vcpu);
+}
+
+static enum accel_exit tcg_vcpu_run(struct accel_vcpu *vcpu, struct err *err)
+{
+	switch (x86_cpu_run(vcpu->cpu)) {
+	case X86_EXIT_KICKED: return ACCEL_EXIT_KICKED;
+	case X86_EXIT_HALTED: return ACCEL_EXIT_HALTED;
+	case X86_EXIT_SHUTDOWN: return ACCEL_EXIT_SHUTDOWN;
+	case X86_EXIT_RESET: return ACCEL_EXIT_RESET;
+	case X86_EXIT_DEBUG: return ACCEL_EXIT_DEBUG;
+	}
+	err_set(err, -EIO, "tcg: unknown exit");
+	return ACCEL_EXIT_FAILED;
+}
+
+static void tcg_vcpu_wait(struct accel_vcpu *vcpu)
+{
+	x86_cpu_wait(vcpu->cpu);
+}
+
+static void tcg_vcpu_kick(struct accel_vcpu *vcpu)
+{
+	x86_cpu_post(vcpu->cpu, ATTENTION_KICK);
+}
+
+static void tcg_vcpu_intr(struct accel_vcpu *vcpu, bool level)
+{
+	if (level)
+		x86_cpu_post(vcpu->cpu, ATTENTION_INTR);
+	else
+		x86_cpu_unpost(vcpu->cpu, ATTENTION_INTR);
+}
+
+static void tcg_vcpu_nmi(struct accel_vcpu *vcpu)
+{
+	x86_cpu_post(vcpu->cpu, ATTENTION_NMI);
+}
+
+static void tcg_vcpu_smi(struct accel_vcpu *vcpu)
+{
+	x86_cpu_post(vcpu->cpu, ATTENTION_SMI);
+}
+
+static void tcg_vcpu_init(struct accel_vcpu *vcpu)
+{
+	x86_cpu_post(vcpu->cpu, ATTENTION_INIT);
+}
+
+static void tcg_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
+{
+	x86_cpu_startup(vcpu->cpu, vector);
+}
+
+static void tcg_set_a20(struct accel_vm *vm, bool enabled)
+{
+	x86_vm_set_a20(vm->engine, enabled);
+}
+
+static int tcg_state_get(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
+{
+	tcg_state_save(vcpu->cpu, state);
+	return 0;
+}
+
+static int tcg_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
+{
+	return tcg_state_load(vcpu->cpu, state, err);
+}
+
+static size_t tcg_counters(struct accel_vm *vm, const char **names, uint64_t *values, size_t count)
+{
+	return x86_vm_counters(vm->engine, names, values, count);
+}
+
+const struct accel_ops tcg_accel_ops = {
+	.name = "tcg",
+	.probe = tcg_probe,
+	.capabilities = tcg_capabilities,
+	.vm_create = tcg_vm_create,
+	.vm_destroy = tcg_vm_destroy,
+	.mem_map = tcg_mem_map,
+	.mem_unmap = tcg_mem_unmap,
+	.mem_written = tcg_mem_written,
+	.vcpu_create = tcg_vcpu_create,
+	.vcpu_destroy = tcg_vcpu_destroy,
+	.vcpu_run = tcg_vcpu_run,
+	.vcpu_wait = tcg_vcpu_wait,
+	.vcpu_kick = tcg_vcpu_kick,
+	.vcpu_intr = tcg_vcpu_intr,
+	.vcpu_nmi = tcg_vcpu_nmi,
+	.vcpu_smi = tcg_vcpu_smi,
+	.vcpu_init = tcg_vcpu_init,
+	.vcpu_startup = tcg_vcpu_startup,
+	.set_a20 = tcg_set_a20,
+	.state_get = tcg_state_get,
+	.state_set = tcg_state_set,
+	.counters = tcg_counters,
+};
