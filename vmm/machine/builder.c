@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a configuration to a machine, in steps that each leave it destroyable; and back to nothing in reverse order. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+#include "vmm/core/bus.h"
+#include "vmm/core/gmem.h"
+#include "vmm/machine/accel_choice.h"
+#include "vmm/machine/board.h"
+#include "vmm/machine/parts.h"
+
+#define X86_LEAF1_ECX_X2APIC	   (1u << 21)
+#define X86_LEAF1_ECX_TSC_DEADLINE (1u << 24)
+
+static void builder_on_console_command(void *opaque, enum console_command command)
+{
+	struct machine *machine = opaque;
+
+	switch (command) {
+	case CONSOLE_QUIT:
+		machine_quit(machine);
+		return;
+	case CONSOLE_RESET:
+		machine_reset(machine);
+		return;
+	case CONSOLE_POWER_BUTTON:
+		machine_press_power_button(machine);
+		return;
+	}
+}
+
+static int builder_add_loop(struct machine *machine, struct err *err)
+{
+	machine->loop = loop_create(err);
+	if (!machine->loop)
+		return err_prefix(err, "event loop");
+	return machine_run_init(machine, err);
+}
+
+static int builder_add_accel(struct machine *machine, struct err *err)
+{
+	char reason[ERR_MESSAGE_SIZE + 128];
+
+	machine->accel = accel_choice_make(machine->config.accel, reason, sizeof(reason), err);
+	if (!machine->accel)
+		return -ENODEV;
+	log_info("accelerator: %s", reason);
+	if (machine->accel->capabilities(&machine->capabilities, err) < 0)
+		return err_prefix(err, "accelerator %s", machine->accel->name);
+	if (!machine->accel->vcpu_tsc_to_monotonic_ns)
+		machine->capabilities.feature[X86_WORD_1_ECX] &= ~X86_LEAF1_ECX_TSC_DEADLINE;
+	machine_host_init(machine);
+	return 0;
+}
+
+static int builder_add_buses(struct machine *machine, struct err *err)
+{
+	machine->pio = bus_create("I/O port", 16);
+	machine->mmio = bus_create("memory", machine->capabilities.phys_bits);
+	machine->gmem = gmem_create();
+	if (!machine->pio || !machine->mmio || !machine->gmem)
+		return err_set(err, -ENOMEM, "no memory for the buses");
+	machine->device_env = (struct device_env){
+		.pio = machine->pio,
+		.mmio = machine->mmio,
+		.gmem = machine->gmem,
+		.loop = machine->loop,
+		.lock = &machine->board_lock,
+		.intr_lock = &machine->intr_lock,
+	};
+	return machine->board->add_memory(machine, err);
+}
+
+static void builder_on_memory_written(void *opaque, uint64_t gpa, uint64_t len)
+{
+	struct machine *machine = opaque;
+
+	machine->accel->mem_written(machine->vm, gpa, len);
+}
+
+static int builder_add_vm(struct machine *machine, struct err *err)
+{
+	const struct accel_vm_config vm_config = {.host = &machine->host, .cpu_count = machine->config.cpus};
+	int code = 0;
+
+	machine->vm = machine->accel->vm_create(&vm_config, err);
+	if (!machine->vm)
+		return err_prefix(err, "accelerator %s", machine->accel->name);
+	for (size_t i = 0; i < gmem_region_count(machine->gmem) && code == 0; i++)
+		code = machine->accel->mem_map(machine->vm, gmem_region_at(machine->gmem, i), err);
+	if (code < 0)
+		return err_prefix(err, "guest memory");
+	return machine->accel->mem_written ? gmem_listen(machine->gmem, builder_on_memory_written, machine) : 0;
+}
+
+static uint32_t builder_leaf1_ecx(const struct x86_cpuid_table *cpuid)
+{
+	for (size_t i = 0; i < cpuid->count; i++) {
+		if (cpuid->entry[i].leaf == 1)
+			return cpuid->entry[i].ecx;
+	}
+	return 0;
+}
+
+static int builder_add_vcpu(struct machine *machine, const struct x86_cpu_model *model, struct err *err)
+{
+	unsigned index = machine->vcpu_count;
+	struct machine_vcpu *vcpu = &machine->vcpu[index];
+	struct x86_cpuid_table cpuid;
+	struct accel_vcpu_config vcpu_config = {.index = index, .cpu_count = machine->config.cpus, .cpuid = &cpuid};
+	int code =
+		x86_cpu_model_build(model, &machine->capabilities, index, machine->config.cpus, &cpuid, err);
+
+	if (code < 0)
+		return code;
+	machine->has_x2apic = builder_leaf1_ecx(&cpuid) & X86_LEAF1_ECX_X2APIC;
+	vcpu->machine = machine;
+	vcpu->index = index;
+	vcpu->reset_state = calloc(1, sizeof(*vcpu->reset_state));
+	if (!vcpu->reset_state)
+		return err_set(err, -ENOMEM, "no memory for CPU %u", index);
+	vcpu->accel_vcpu = machine->accel->vcpu_create(machine->vm, &vcpu_config, err);
+	if (!vcpu->accel_vcpu) {
+		free(vcpu->reset_state);
+		return err_prefix(err, "CPU %u", index);
+	}
+	machine->vcpu_count++;
+	return machine->accel->state_get(vcpu->accel_vcpu, vcpu->reset_state, err);
+}
+
+static int builder_add_vcpus(struct machine *machine, struct err *err)
+{
+	const struct x86_cpu_model *model = x86_cpu_model_find(machine->config.cpu_model, err);
+	int code = model ? 0 : -EINVAL;
+
+	machine->vcpu = calloc(machine->config.cpus, sizeof(*machine->vcpu));
+	if (!machine->vcpu)
+		return err_set(err, -ENOMEM, "no memory for %u CPUs", machine->config.cpus);
+	for (unsigned i = 0; i < machine->config.cpus && code == 0; i++)
+		code = builder_add_vcpu(machine, model, err);
+	return code;
+}
+
+static int builder_add_chardevs(struct machine *machine, struct err *err)
+{
+	machine->chardev_env = (struct chardev_env){
+		.loop = machine->loop,
+		.command = builder_on_console_command,
+		.opaque = machine,
+	};
+	for (size_t i = 0; i < machine->config.serial.count; i++) {
+		machine->chardev[i] = chardev_open(machine->config.serial.item[i], &machine->chardev_env, err);
+		if (!machine->chardev[i])
+			return err_prefix(err, "--serial %s", machine->config.serial.item[i]);
+		machine->chardev_count++;
+	}
+	return 0;
+}
+
+int machine_keep_device(struct machine *machine, struct device *device, struct err *err)
+{
+	if (!device)
+		return err && err->code ? err->code : -ENOMEM;
+	if (machine->device_count == MACHINE_DEVICES_MAX) {
+		device->class->destroy(device);
+		return err_set(err, -ENOSPC, "more than %d devices", MACHINE_DEVICES_MAX);
+	}
+	machine->device[machine->device_count++] = device;
+	return 0;
+}
+
+static int builder_add_devices(struct machine *machine, struct err *err)
+{
+	return machine->board->add_devices(machine, err);
+}
+
+/* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
+static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
+	builder_add_loop,  builder_add_accel,	 builder_add_buses,   builder_add_vm,
+	builder_add_vcpus, builder_add_chardevs, builder_add_devices, machine_load,
+};
+
+static void builder_init_locks(struct machine *machine)
+{
+	pthread_mutex_init(&machine->board_lock, NULL);
+	pthread_mutex_init(&machine->intr_lock, NULL);
+	pthread_mutex_init(&machine->run.lock, NULL);
+	pthread_cond_init(&machine->run.changed, NULL);
+	machine->run.request_fd = -1;
+}
+
+struct machine *machine_create(const struct machine_config *config, struct err *err)
+{
+	struct machine *machine = calloc(1, sizeof(*machine));
+	int code = machine_config_check(config, err);
+
+	if (!machine)
+		err_set(err, -ENOMEM, "no memory for a machine");
+	if (!machine || code < 0 || machine_config_copy(&machine->config, config, err) < 0) {
+		free(machine);
+		return NULL;
+	}
+	builder_init_locks(machine);
+	machine->board = board_find(config->board, err);
+	for (size_t i = 0; i < sizeof(builder_steps) / sizeof(builder_steps[0]) && code == 0; i++)
+		code = builder_steps[i](machine, err);
+	if (code < 0) {
+		machine_destroy(machine);
+		return NULL;
+	}
+	return machine;
+}
+
+static void builder_destroy_vcpus(struct machine *machine)
+{
+	for (unsigned i = 0; i < machine->vcpu_count; i++) {
+		machine->accel->vcpu_destroy(machine->vcpu[i].accel_vcpu);
+		free(machine->vcpu[i].reset_state);
+	}
+	machine->vcpu_count = 0;
+	free(machine->vcpu);
+	if (machine->vm)
+		machine->accel->vm_destroy(machine->vm);
+}
+
+void machine_destroy(struct machine *machine)
+{
+	if (!machine)
+		return;
+	machine_vcpus_stop(machine);
+	/* Devices first: their pins and timers name CPUs and loop. */
+	while (machine->device_count > 0) {
+		struct device *device = machine->device[--machine->device_count];
+
+		device->class->destroy(device);
+	}
+	free(machine->board_state);
+	builder_destroy_vcpus(machine);
+	while (machine->chardev_count > 0)
+		chardev_destroy(machine->chardev[--machine->chardev_count]);
+	bus_destroy(machine->pio);
+	bus_destroy(machine->mmio);
+	gmem_destroy(machine->gmem);
+	machine_run_destroy(machine);
+	loop_destroy(machine->loop);
+	machine_config_free(&machine->config);
+	pthread_mutex_destroy(&machine->board_lock);
+	pthread_mutex_destroy(&machine->intr_lock);
+	pthread_mutex_destroy(&machine->run.lock);
+	pthread_cond_destroy(&machine->run.changed);
+	free(machine);
+}
+
+struct loop *machine_loop(struct machine *machine)
+{
+	return machine->loop;
+}
