@@ -79,11 +79,9 @@ class Qemu:
         return feature not in ("rss", "files", "crash", "triple-fault", "config")
 
     def command(self, guest, extra=()):
-        machine = {"pc": ["-M", "pc"],
-                   "microvm": ["-M", "microvm,acpi=on,rtc=on,pit=on,pic=on,isa-serial=on"]}[self.machine]
         serial = "mon:stdio" if guest.serial == "stdio" else guest.serial
         append = guest.append + (" reboot=t" if self.machine == "microvm" else "")
-        command = [self.path, *machine, "-accel", "tcg", "-cpu", "max" if "vmlinux" in guest.kernel else "qemu64",
+        command = [self.path, "-M", self.machine, "-accel", "tcg",
                    "-m", guest.memory, "-smp", str(guest.cpus), "-nodefaults", "-no-user-config", "-display", "none",
                    "-serial", serial, "-kernel", guest.kernel, "-append", append]
         initrds = ([guest.initrd] if guest.initrd else []) + list(guest.modules)
