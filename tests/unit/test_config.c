@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration pipeline: option tables, JSON, command line, and what their mistakes are told as. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake_accel.h"
+#include "vmm/base/err.h"
+#include "vmm/base/json.h"
+#include "vmm/machine/cli.h"
+#include "vmm/machine/config.h"
+
+const struct accel_ops *const accel_table[] = {&fake_accel_ops, NULL};
+
+/* Reads JSON over a default configuration; the message, or "" when all is well. */
+static const char *read_json(struct machine_config *config, const char *text, struct err *err)
+{
+	json_t *json;
+
+	*err = (struct err){0};
+	assert_int_equal(machine_config_init(config, NULL), 0);
+	json = json_read_text("test", text, strlen(text), err);
+	if (json)
+		option_from_json(machine_options, config, json, err);
+	json_decref(json);
+	return err->message;
+}
+
+static void test_json_fills_every_field(void **state)
+{
+	struct machine_config config;
+	struct machine_module *modules;
+	struct err err;
+
+	assert_string_equal(
+		read_json(&config,
+			  "{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"a\", \"b\"], \"append\": \"x y\", \"protocol\": "
+			  "\"pvh\", \"modules\": [{\"path\": \"m\", \"cmdline\": \"c d\"}, {\"path\": \"n\"}]},"
+			  " \"machine\": {\"memory\": \"2G\", \"cpus\": 4, \"cpu\": \"max\"},"
+			  " \"serial\": [\"null\", \"pty\"], \"exit_code_port\": \"0x501\", \"no_reboot\": true,"
+			  " \"log_level\": \"debug\"}",
+			  &err),
+		"");
+	modules = config.modules.item;
+	assert_string_equal(config.kernel, "k");
+	assert_int_equal(config.initrd.count, 2);
+	assert_string_equal(config.initrd.item[1], "b");
+	assert_string_equal(config.append, "x y");
+	assert_int_equal(config.protocol, 2);
+	assert_int_equal(config.modules.count, 2);
+	assert_string_equal(modules[0].cmdline, "c d");
+	assert_null(modules[1].cmdline);
+	assert_true(config.memory_bytes == 2ull << 30);
+	assert_int_equal(config.cpus, 4);
+	assert_int_equal(config.serial.count, 2); /* the file's list replaces the default */
+	assert_string_equal(config.serial.item[0], "null");
+	assert_int_equal(config.exit_code_port, 0x501);
+	assert_true(config.no_reboot);
+	machine_config_free(&config);
+}
+
+static void test_json_mistakes_name_the_path(void **state)
+{
+	static const struct {
+		const char *json, *message;
+	} wrong[] = {
+		{"{\"machine\": {\"memry\": \"1G\"}}", "machine.memry: unknown key; did you mean \"memory\"?"},
+		{"{\"boott\": {}}", "boott: unknown key; did you mean \"boot\"?"},
+		{"{\"zzzzzz\": 1}", "zzzzzz: unknown key"},
+		{"{\"machine\": 3}", "machine: is a number and must be an object"},
+		{"{\"machine\": {\"memory\": \"12Q\"}}",
+		 "machine.memory: \"12Q\" is not a size: write a whole number and K, M, G or T, such as 512M"},
+		{"{\"machine\": {\"memory\": true}}", "machine.memory: is true and must be a size, such as \"512M\""},
+		{"{\"machine\": {\"memory\": \"1K\"}}", "machine.memory: 1K is out of range: 1M to 1T is possible"},
+		{"{\"machine\": {\"cpus\": 0}}", "machine.cpus: 0 is out of range: 1 to 255 is possible"},
+		{"{\"machine\": {\"cpus\": -1}}", "machine.cpus: \"-1\" is not a number"},
+		{"{\"machine\": {\"cpus\": 1.5}}", "machine.cpus: is a fraction and must be a number"},
+		{"{\"serial\": \"stdio\"}", "serial: is a string and must be a list"},
+		{"{\"serial\": [\"null\", 7]}", "serial[1]: is a number and must be a string"},
+		{"{\"no_reboot\": \"yes\"}", "no_reboot: is a string and must be true or false"},
+		{"{\"boot\": {\"modules\": [{\"path\": \"x\"}, {\"pth\": \"y\"}]}}",
+		 "boot.modules[1]: pth: unknown key; did you mean \"path\"?"},
+		{"{\"boot\": {\"protocol\": \"grub\"}}",
+		 "boot.protocol: \"grub\" is not known: there are auto, linux, pvh, multiboot, flat"},
+		{"{\"boot\": {\"kernel\": \"a\\u0000b\"}}", "test:1:30:"},
+		{"[]", "is a list and must be an object"},
+		{"{\"boot\": {}, \"boot\": {}}", "test:1:"},
+		{"{", "test:1:1: "},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct machine_config config;
+		struct err err;
+
+		read_json(&config, wrong[i].json, &err);
+		if (strncmp(err.message, wrong[i].message, strlen(wrong[i].message)) != 0)
+			fail_msg("%s: \"%s\", expected \"%s\"", wrong[i].json, err.message, wrong[i].message);
+		machine_config_free(&config);
+	}
+}
+
+static void test_json_null_keeps_the_default(void **state)
+{
+	struct machine_config config;
+	struct err err;
+
+	assert_string_equal(read_json(&config, "{\"machine\": {\"cpus\": null}, \"serial\": null}", &err), "");
+	assert_int_equal(config.cpus, 1);
+	assert_string_equal(config.serial.item[0], "stdio");
+	machine_config_free(&config);
+}
+
+static void test_copy_is_equal_and_independent(void **state)
+{
+	struct machine_config config;
+	struct machine_config copy;
+	struct err err;
+	json_t *one;
+	json_t *two;
+
+	read_json(&config,
+		  "{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"i\"], \"modules\": [{\"path\": \"a,b\", \"cmdline\": \"c\"}]},"
+		  " \"machine\": {\"memory\": \"1537K\", \"cpus\": 7}, \"exit_code_port\": 1281}", &err);
+	assert_int_equal(machine_config_copy(&copy, &config, NULL), 0);
+	one = option_to_json(machine_options, &config);
+	two = option_to_json(machine_options, &copy);
+	assert_true(json_equal(one, two));
+	assert_ptr_not_equal(config.kernel, copy.kernel);
+	json_decref(one);
+	json_decref(two);
+	machine_config_free(&config);
+	machine_config_free(&copy);
+}
+
+/* Parses and applies a command line, words separated by blanks; the message, or "". */
+static const char *apply_words(struct machine_config *config, const char *line, struct err *err)
+{
+	static struct cli_settings settings;
+	const struct cli_options options[] = {{machine_options, config}, {NULL, NULL}};
+	char text[256];
+	char *words[32];
+	int count = 0;
+
+	*err = (struct err){0};
+	assert_int_equal(machine_config_init(config, NULL), 0);
+	snprintf(text, sizeof(text), "%s", line);
+	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
+		words[count++] = word;
+	if (cli_parse(count, words, options, &settings, err) == 0)
+		cli_apply(&settings, config, err);
+	return err->message;
+}
+
+static void test_flags_set_fields(void **state)
+{
+	struct machine_config config;
+	struct machine_module *modules;
+	struct err err;
+
+	assert_string_equal(apply_words(&config,
+					"--kernel k --mem=1G --initrd a --initrd b --module m,x=1,y --module n,,o "
+					"--serial null --exit-code-port --no-reboot --cpus 3",
+					&err),
+			    "");
+	modules = config.modules.item;
+	assert_true(config.memory_bytes == 1ull << 30);
+	assert_int_equal(config.initrd.count, 2);
+	assert_string_equal(modules[0].path, "m");
+	assert_string_equal(modules[0].cmdline, "x=1,y");
+	assert_string_equal(modules[1].path, "n,o");
+	assert_null(modules[1].cmdline);
+	assert_int_equal(config.serial.count, 1); /* replaces the default */
+	assert_string_equal(config.serial.item[0], "null");
+	assert_int_equal(config.exit_code_port, 0x501);
+	assert_true(config.no_reboot);
+	machine_config_free(&config);
+	assert_string_equal(apply_words(&config, "--exit-code-port 0x600 --mem 64", &err), "");
+	assert_int_equal(config.exit_code_port, 0x600);
+	assert_true(config.memory_bytes == 64ull << 20);
+	machine_config_free(&config);
+}
+
+static void test_flag_mistakes_name_the_flag(void **state)
+{
+	static const struct {
+		const char *words, *message;
+	} wrong[] = {
+		{"--kernal x", "unknown option --kernal; did you mean --kernel?"},
+		{"--frobnicate", "unknown option --frobnicate"},
+		{"vmlinuz", "unexpected argument \"vmlinuz\": options begin with --"},
+		{"--mem", "--mem needs an argument: SIZE"},
+		{"--no-reboot=1", "--no-reboot takes no argument"},
+		{"--mem 3X", "--mem: \"3X\" is not a size: write a whole number and K, M, G or T, such as 512M"},
+		{"--cpus 0", "--cpus: 0 is out of range: 1 to 255 is possible"},
+		{"--cpus two", "--cpus: \"two\" is not a number"},
+		{"--exit-code-port 0x10000", "--exit-code-port: 0x10000 is out of range: 0 to 65532 is possible"},
+		{"--log-level loud", "--log-level: \"loud\" is not known: there are off, error, warning, info, debug, trace"},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct machine_config config;
+		struct err err;
+
+		assert_string_equal(apply_words(&config, wrong[i].words, &err), wrong[i].message);
+		machine_config_free(&config);
+	}
+}
+
+static void test_check_names_flag_and_path(void **state)
+{
+	static const struct {
+		const char *words, *message;
+	} wrong[] = {
+		{"--mem 1G", "--kernel (boot.kernel): there is no kernel to boot: name one, such as --kernel bzImage"},
+		{"--kernel k --serial stdin",
+		 "--serial (serial): \"stdin\" is not known: there are stdio, file:PATH, pty, socket:PATH, null"},
+		{"--kernel k --serial file", "--serial (serial): \"file\" lacks its argument: write file:PATH"},
+		{"--kernel k --serial null:x", "--serial (serial): \"null:x\": null takes no argument"},
+		{"--kernel k --serial null --serial null --serial null",
+		 "--serial (serial): 3 serial ports are asked for: the board has 2"},
+		{"--kernel k --cpu i486", "--cpu (machine.cpu): no CPU model \"i486\": there are x86-64, x86-64-v2, max"},
+		{"--kernel k --machine q35", "--machine (machine.board): no board \"q35\": there is microvm"},
+		{"--kernel k --accel xen", "--accel (machine.accel): no accelerator \"xen\": there are auto, fake"},
+		{"--kernel k --module ,x", "--module (boot.modules): module 1 has no file: write FILE or FILE,CMDLINE"},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct machine_config config;
+		struct err err;
+
+		assert_string_equal(apply_words(&config, wrong[i].words, &err), "");
+		assert_true(machine_config_check(&config, &err) < 0);
+		assert_string_equal(err.message, wrong[i].message);
+		machine_config_free(&config);
+	}
+}
+
+static void test_lists_are_bounded(void **state)
+{
+	struct machine_config config;
+	const struct option *initrd = option_find_flag(machine_options, "--initrd", strlen("--initrd"));
+
+	assert_int_equal(machine_config_init(&config, NULL), 0);
+	for (int i = 0; i < OPTION_LIST_MAX; i++)
+		assert_int_equal(option_set_text(initrd, &config, "x", NULL), 0);
+	assert_int_equal(option_set_text(initrd, &config, "x", NULL), -E2BIG);
+	machine_config_free(&config);
+}
+
+/* Every row can be written by --print-config and read back; every flag is unique. */
+static void test_the_table_is_sound(void **state)
+{
+	for (const struct option *a = machine_options; a->path; a++) {
+		assert_non_null(a->flag);
+		assert_non_null(a->help);
+		assert_ptr_equal(option_find_flag(machine_options, a->flag, strlen(a->flag)), a);
+		for (const struct option *b = machine_options; b < a; b++)
+			assert_string_not_equal(a->path, b->path);
+	}
+}
+
+static void test_nearest(void **state)
+{
+	static const char *const names[] = {"--kernel", "--mem", "--cpus", NULL};
+
+	assert_string_equal(option_nearest("--kernl", names), "--kernel");
+	assert_string_equal(option_nearest("--cpu", names), "--cpus");
+	assert_null(option_nearest("--xyzzy", names));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_json_fills_every_field),
+		cmocka_unit_test(test_json_mistakes_name_the_path),
+		cmocka_unit_test(test_json_null_keeps_the_default),
+		cmocka_unit_test(test_copy_is_equal_and_independent),
+		cmocka_unit_test(test_flags_set_fields),
+		cmocka_unit_test(test_flag_mistakes_name_the_flag),
+		cmocka_unit_test(test_check_names_flag_and_path),
+		cmocka_unit_test(test_lists_are_bounded),
+		cmocka_unit_test(test_the_table_is_sound),
+		cmocka_unit_test(test_nearest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
