@@ -30,8 +30,6 @@ import monitors  # noqa: E402
 import processes  # noqa: E402
 
 MEMORY_MIB = 512
-# A boot takes seconds: what takes longer hangs.
-TIMEOUT_S = 90
 HANGS_MAX = 3
 
 
@@ -46,9 +44,9 @@ def timed_run(monitor, guest):
     with tempfile.NamedTemporaryFile() as log:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with monitors.Session(monitor.command(guest), log.name) as session:
-            session.expect("^" + guests.MARKER + "$", TIMEOUT_S)
+            session.expect("^" + guests.MARKER + "$", monitor.hang_s)
             marker_s = time.monotonic() - session.start
-            session.expect_exit(0, TIMEOUT_S)
+            session.expect_exit(0, monitor.hang_s)
             exit_s = time.monotonic() - session.start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -70,7 +68,7 @@ def memory_run(monitor, guest):
     """Bytes resident beyond the guest's RAM at the marker."""
     with tempfile.NamedTemporaryFile() as log:
         with monitors.Session(monitor.command(guest), log.name) as session:
-            session.expect(guests.MARKER, TIMEOUT_S)
+            session.expect(guests.MARKER, monitor.hang_s)
             return processes.resident_beyond_guest(session.process.pid, MEMORY_MIB << 20)
 
 

@@ -38,14 +38,21 @@ class Guest:
 
 
 class Vmmctl:
-    """The product."""
+    """The product. hang_s: a boot of the benchmarks that takes longer hangs."""
 
     name = "vmmctl"
     exit_quit = 0
     exit_reset = 0
+    signal_shows = True
+    hang_s = 120
 
     def __init__(self, path):
         self.path = path
+
+    @staticmethod
+    def exit_status(value):
+        """The monitor's status when the guest writes this to the exit-code port."""
+        return value
 
     def can(self, feature):
         return True
@@ -69,11 +76,17 @@ class Qemu:
 
     exit_quit = 0
     exit_reset = 0
+    signal_shows = False
+    hang_s = 40
 
     def __init__(self, machine, path="qemu-system-x86_64"):
         self.machine = machine
         self.path = path
         self.name = f"qemu-{machine}"
+
+    @staticmethod
+    def exit_status(value):
+        return value << 1 | 1
 
     def can(self, feature):
         return feature not in ("rss", "files", "crash", "triple-fault", "config")
