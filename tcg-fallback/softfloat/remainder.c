@@ -101,6 +101,7 @@ static struct f80 sf80_rem(struct f80 a, struct f80 b, bool nearest, struct sf80
 	*q = (struct sf80_quotient){0};
 	if (!sf_rem_special(&pa, &pb, &r, env))
 		r = sf_rem_divide(&pa, &pb, nearest, q);
+	q->exists = r.class < SF_CLASS_QNAN && !(env->flags & env->unmasked);
 	return sf80_pack(&r, env);
 }
 

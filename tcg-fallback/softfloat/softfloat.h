@@ -188,6 +188,7 @@ struct f80 sf80_round_to_int(struct f80 a, struct sf_env *env);
 struct sf80_quotient {
 	uint8_t low_bits; /* quotient modulo 8; 0 when partial */
 	bool partial;     /* C2: the exponents were 64 or more apart, the remainder is only a step nearer */
+	bool exists;      /* false: a NaN or an exception stood in the way, C0 and C3 stay as they are */
 };
 
 struct f80 sf80_rem_truncated(struct f80 a, struct f80 b, struct sf80_quotient *q, struct sf_env *env); /* FPREM */

@@ -192,16 +192,18 @@ static uint32_t x87_eflags_of(enum sf_relation relation)
 	return FLAG_CF | FLAG_PF | FLAG_ZF;
 }
 
+/* As with the condition codes, EFLAGS are set in any case; C1 is only touched (cleared) by a stack fault. */
 static void x87_compare_eflags(struct x86_cpu *cpu, const struct x86_insn *in, bool quiet, bool pop)
 {
 	struct sf_env env = x87_env(cpu);
 	enum sf_relation relation = x87_compare_registers(cpu, in, quiet, &env);
+	uint16_t c1 = cpu->fpu.status & X87_STATUS_C1;
 	bool completed = x87_commit(cpu, in, &env);
 
-	if (!completed)
-		return;
+	if (!(env.flags & X87_STATUS_SF))
+		cpu->fpu.status |= c1;
 	x86_eflags_set(cpu, x87_eflags_of(relation), FLAGS_STATUS);
-	if (pop)
+	if (completed && pop)
 		x87_pop(cpu);
 }
 
@@ -365,6 +367,7 @@ static void x87_remainder(struct x86_cpu *cpu, const struct x86_insn *in, bool n
 	struct sf80_quotient q = {0};
 	struct f80 r = SF80_DEFAULT_NAN;
 	uint16_t cc;
+	bool completed;
 
 	if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, 1))
 		env.flags = X87_STACK_FAULT;
@@ -372,9 +375,12 @@ static void x87_remainder(struct x86_cpu *cpu, const struct x86_insn *in, bool n
 		r = sf80_rem_nearest(x87_get(cpu, 0), x87_get(cpu, 1), &q, &env);
 	else
 		r = sf80_rem_truncated(x87_get(cpu, 0), x87_get(cpu, 1), &q, &env);
-	if (!x87_commit(cpu, in, &env))
+	completed = x87_commit(cpu, in, &env);
+	cpu->fpu.status &= (uint16_t)~X87_STATUS_C2;
+	if (completed)
+		x87_put(cpu, 0, r);
+	if (!q.exists)
 		return;
-	x87_put(cpu, 0, r);
 	cc = (uint16_t)((q.low_bits & 1 ? X87_STATUS_C1 : 0) | (q.low_bits & 2 ? X87_STATUS_C3 : 0) |
 			(q.low_bits & 4 ? X87_STATUS_C0 : 0));
 	x87_condition_set(cpu, q.partial ? X87_STATUS_C2 : cc);
@@ -418,13 +424,15 @@ void x87_fxtract(struct x86_cpu *cpu, const struct x86_insn *in)
 		x87_put_two(cpu, exponent, significand);
 }
 
-/* C2 tells an operand that is too large; nothing else then changes. */
-static bool x87_trig_in_range(struct x86_cpu *cpu, bool in_range)
+/* C2 tells an operand that is too large, and is cleared otherwise, by a fault too. True: write the result. */
+static bool x87_trig_commit(struct x86_cpu *cpu, const struct x86_insn *in, const struct sf_env *env, bool in_range)
 {
+	bool completed = x87_commit(cpu, in, env);
+
 	cpu->fpu.status &= (uint16_t)~X87_STATUS_C2;
 	if (!in_range)
 		cpu->fpu.status |= X87_STATUS_C2;
-	return in_range;
+	return completed && in_range;
 }
 
 static void x87_trig(struct x86_cpu *cpu, const struct x86_insn *in,
@@ -438,7 +446,7 @@ static void x87_trig(struct x86_cpu *cpu, const struct x86_insn *in,
 		env.flags = X87_STACK_FAULT;
 	else
 		in_range = op(x87_get(cpu, 0), &r, &env);
-	if (x87_commit(cpu, in, &env) && x87_trig_in_range(cpu, in_range))
+	if (x87_trig_commit(cpu, in, &env, in_range))
 		x87_put(cpu, 0, r);
 }
 
@@ -460,7 +468,7 @@ void x87_fsincos(struct x86_cpu *cpu, const struct x86_insn *in)
 
 	if (!x87_two_results_fault(cpu, &env))
 		in_range = sf80_sincos(x87_get(cpu, 0), &sin, &cos, &env);
-	if (x87_commit(cpu, in, &env) && x87_trig_in_range(cpu, in_range))
+	if (x87_trig_commit(cpu, in, &env, in_range))
 		x87_put_two(cpu, sin, cos);
 }
 
@@ -475,6 +483,6 @@ void x87_fptan(struct x86_cpu *cpu, const struct x86_insn *in)
 		in_range = sf80_tan(x87_get(cpu, 0), &tan, &env);
 	if ((tan.sexp & 0x7fff) == 0x7fff)
 		one = tan;
-	if (x87_commit(cpu, in, &env) && x87_trig_in_range(cpu, in_range))
+	if (x87_trig_commit(cpu, in, &env, in_range))
 		x87_put_two(cpu, tan, one);
 }

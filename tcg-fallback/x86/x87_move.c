@@ -7,10 +7,10 @@
 
 #include "tcg-fallback/x86/x87_state.h"
 
-/* Pushes a value that a load has made; a full stack gives the default NaN. */
+/* Pushes a value that a load has made; a full stack gives the default NaN, unless the source was the fault. */
 static void x87_load(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 value, struct sf_env *env)
 {
-	if (!x87_is_empty(cpu, 7)) {
+	if (!x87_is_empty(cpu, 7) && !(env->flags & X87_STATUS_SF)) {
 		env->flags = X87_STACK_FAULT;
 		env->rounded_up = true;
 		value = SF80_DEFAULT_NAN;
@@ -26,7 +26,7 @@ void x87_fld_sti(struct x86_cpu *cpu, const struct x86_insn *in)
 	unsigned int i = in->rm & 7;
 	struct f80 value = x87_get(cpu, i);
 
-	if (x87_is_empty(cpu, i) && x87_is_empty(cpu, 7)) {
+	if (x87_is_empty(cpu, i)) {
 		env.flags = X87_STACK_FAULT;
 		value = SF80_DEFAULT_NAN;
 	}
@@ -118,15 +118,12 @@ void x87_fstp_sti(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_store_sti(cpu, in, true);
 }
 
-/* D9 D8+i: as FSTP, but an empty st(0) is moved, tag and all, without a fault. */
+/* D9 D8+i: as FSTP, but an empty st(0) is popped without a fault and without being moved. */
 void x87_fstp1(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	unsigned int i = in->rm & 7;
-	bool empty = x87_is_empty(cpu, 0);
-
 	x87_commit_quiet(cpu, in);
-	x87_put(cpu, i, x87_get(cpu, 0));
-	cpu->fpu.empty[x87_physical(cpu, i)] = empty;
+	if (!x87_is_empty(cpu, 0))
+		x87_put(cpu, in->rm & 7, x87_get(cpu, 0));
 	x87_pop(cpu);
 }
 
@@ -317,7 +314,7 @@ void x87_fxch(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_put(cpu, i, a);
 }
 
-/* DA and DB C0 to DF: below, equal, below or equal, unordered; DB negates. */
+/* DA and DB C0 to DF: below, equal, below or equal, unordered; DB negates. The status word is only touched by a fault. */
 void x87_fcmov(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	static const uint32_t condition[4] = {FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_PF};
@@ -327,7 +324,9 @@ void x87_fcmov(struct x86_cpu *cpu, const struct x86_insn *in)
 
 	if (x87_is_empty(cpu, 0) || x87_is_empty(cpu, i))
 		env.flags = X87_STACK_FAULT;
-	if (!x87_commit(cpu, in, &env))
+	if (!env.flags)
+		x87_record(cpu, in);
+	else if (!x87_commit(cpu, in, &env))
 		return;
 	if (env.flags)
 		x87_put(cpu, 0, SF80_DEFAULT_NAN);
@@ -368,7 +367,7 @@ void x87_fld_constant(struct x86_cpu *cpu, const struct x86_insn *in)
 
 void x87_ffree(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_record(cpu, in);
+	x87_commit_quiet(cpu, in);
 	cpu->fpu.empty[x87_physical(cpu, in->rm & 7)] = 1;
 }
 
