@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The accelerator of the machine's tests. See fake_accel.h for its instruction set. */
-#include "fake_accel.h"
+#include "tests/unit/fake_accel.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -16,6 +16,7 @@
 /* A device that keeps a record of what it was asked. */
 struct recorder {
 	char log[256];
+	struct err err;
 	uint64_t answer;
 };
 
@@ -42,30 +43,30 @@ static const struct bus_ops up_to_four = {.read = recorder_read, .write = record
 static const struct bus_ops only_four = {.read = recorder_read, .write = recorder_write, .size_min = 4, .size_max = 4};
 static const struct bus_ops up_to_eight = {.read = recorder_read, .write = recorder_write, .size_max = 8};
 
+/* Adds a range; the recorder's error says why not. */
 static int add(struct bus *bus, const char *name, uint64_t base, uint64_t size, const struct bus_ops *ops,
-	       struct recorder *recorder, struct err *err)
+	       struct recorder *recorder)
 {
 	const struct bus_range range = {.name = name, .base = base, .size = size, .ops = ops, .opaque = recorder};
 
-	return bus_add(bus, &range, err);
+	return bus_add(bus, &range, &recorder->err);
 }
 
 static void test_overlaps_are_refused(void **state)
 {
 	struct bus *bus = bus_create("port", 16);
 	struct recorder recorder = {0};
-	struct err err = {0};
 
-	assert_int_equal(add(bus, "b", 0x20, 0x10, &up_to_four, &recorder, NULL), 0);
-	assert_int_equal(add(bus, "c", 0x30, 0x10, &up_to_four, &recorder, NULL), 0);
-	assert_int_equal(add(bus, "a", 0x10, 0x10, &up_to_four, &recorder, NULL), 0);
-	assert_int_equal(add(bus, "d", 0x2f, 1, &up_to_four, &recorder, &err), -EEXIST);
-	assert_non_null(strstr(err.message, "d at 0x2f-0x2f overlaps b at 0x20-0x2f"));
-	assert_int_equal(add(bus, "e", 0, 0x11, &up_to_four, &recorder, NULL), -EEXIST);
-	assert_int_equal(add(bus, "f", 0, 0x100, &up_to_four, &recorder, NULL), -EEXIST);
-	assert_int_equal(add(bus, "g", 0x50, 0, &up_to_four, &recorder, NULL), -EINVAL);
-	assert_int_equal(add(bus, "h", 0xffff, 2, &up_to_four, &recorder, NULL), -EINVAL);
-	assert_int_equal(add(bus, "i", 0xffff, 1, &up_to_four, &recorder, NULL), 0);
+	assert_int_equal(add(bus, "b", 0x20, 0x10, &up_to_four, &recorder), 0);
+	assert_int_equal(add(bus, "c", 0x30, 0x10, &up_to_four, &recorder), 0);
+	assert_int_equal(add(bus, "a", 0x10, 0x10, &up_to_four, &recorder), 0);
+	assert_int_equal(add(bus, "d", 0x2f, 1, &up_to_four, &recorder), -EEXIST);
+	assert_non_null(strstr(recorder.err.message, "d at 0x2f-0x2f overlaps b at 0x20-0x2f"));
+	assert_int_equal(add(bus, "e", 0, 0x11, &up_to_four, &recorder), -EEXIST);
+	assert_int_equal(add(bus, "f", 0, 0x100, &up_to_four, &recorder), -EEXIST);
+	assert_int_equal(add(bus, "g", 0x50, 0, &up_to_four, &recorder), -EINVAL);
+	assert_int_equal(add(bus, "h", 0xffff, 2, &up_to_four, &recorder), -EINVAL);
+	assert_int_equal(add(bus, "i", 0xffff, 1, &up_to_four, &recorder), 0);
 	assert_string_equal(bus_find(bus, 0x3f)->name, "c");
 	assert_null(bus_find(bus, 0x40));
 	bus_remove(bus, 0x20);
@@ -91,7 +92,7 @@ static void test_large_accesses_are_split(void **state)
 	struct bus *bus = bus_create("port", 16);
 	struct recorder recorder = {.answer = 0x8877665544332211ull};
 
-	add(bus, "bytes", 0, 8, &bytes_only, &recorder, NULL);
+	add(bus, "bytes", 0, 8, &bytes_only, &recorder);
 	assert_true(bus_read(bus, 0, 4) == 0x44332211);
 	bus_write(bus, 2, 0xbbaa, 2);
 	assert_string_equal(recorder.log, "r1@0 r1@1 r1@2 r1@3 w1@2=aa w1@3=bb ");
@@ -103,8 +104,8 @@ static void test_eight_bytes_by_four(void **state)
 	struct bus *bus = bus_create("memory", 48);
 	struct recorder recorder = {.answer = 0x8877665544332211ull};
 
-	add(bus, "words", 0x1000, 8, &up_to_four, &recorder, NULL);
-	add(bus, "wide", 0x2000, 8, &up_to_eight, &recorder, NULL);
+	add(bus, "words", 0x1000, 8, &up_to_four, &recorder);
+	add(bus, "wide", 0x2000, 8, &up_to_eight, &recorder);
 	assert_true(bus_read(bus, 0x1000, 8) == recorder.answer);
 	assert_true(bus_read(bus, 0x2000, 8) == recorder.answer);
 	bus_write(bus, 0x1000, recorder.answer, 8);
@@ -117,7 +118,7 @@ static void test_small_accesses_are_widened(void **state)
 	struct bus *bus = bus_create("memory", 48);
 	struct recorder recorder = {.answer = 0x8877665544332211ull};
 
-	add(bus, "words", 0, 8, &only_four, &recorder, NULL);
+	add(bus, "words", 0, 8, &only_four, &recorder);
 	assert_int_equal(bus_read(bus, 1, 1), 0x22);
 	assert_int_equal(bus_read(bus, 6, 2), 0x8877);
 	bus_write(bus, 5, 0xee, 1);
@@ -131,8 +132,8 @@ static void test_access_across_the_end(void **state)
 	struct recorder first = {.answer = 0x11};
 	struct recorder second = {.answer = 0x2222};
 
-	add(bus, "first", 0x10, 1, &up_to_four, &first, NULL);
-	add(bus, "second", 0x11, 2, &up_to_four, &second, NULL);
+	add(bus, "first", 0x10, 1, &up_to_four, &first);
+	add(bus, "second", 0x11, 2, &up_to_four, &second);
 	assert_true(bus_read(bus, 0x10, 4) == 0xff222211);
 	bus_write(bus, 0x10, 0xdcba, 2);
 	assert_string_equal(first.log, "r1@0 w1@0=ba ");
@@ -153,7 +154,7 @@ static void test_the_lock_is_held(void **state)
 	const struct bus_range range = {.name = "l", .base = 0, .size = 4, .ops = &ops, .opaque = &lock, .lock = &lock};
 	struct bus *bus = bus_create("port", 16);
 
-	bus_add(bus, &range, NULL);
+	assert_int_equal(bus_add(bus, &range, NULL), 0);
 	bus_write(bus, 0, 1, 4);
 	assert_int_equal(pthread_mutex_trylock(&lock), 0);
 	pthread_mutex_unlock(&lock);
@@ -175,9 +176,9 @@ static void test_for_each_is_sorted(void **state)
 	struct recorder recorder = {0};
 	uint64_t last = 0;
 
-	add(bus, "x", 0x300, 1, &up_to_four, &recorder, NULL);
-	add(bus, "y", 0x100, 1, &up_to_four, &recorder, NULL);
-	add(bus, "z", 0x200, 1, &up_to_four, &recorder, NULL);
+	add(bus, "x", 0x300, 1, &up_to_four, &recorder);
+	add(bus, "y", 0x100, 1, &up_to_four, &recorder);
+	add(bus, "z", 0x200, 1, &up_to_four, &recorder);
 	bus_for_each(bus, count_in_order, &last);
 	assert_int_equal(last, 0x301);
 	bus_destroy(bus);

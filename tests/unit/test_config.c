@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fake_accel.h"
+#include "tests/unit/fake_accel.h"
 #include "vmm/base/err.h"
 #include "vmm/base/json.h"
 #include "vmm/machine/cli.h"

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fake_accel.h"
+#include "tests/unit/fake_accel.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bounded text. */
+/* Bounded text: vsnprintf(3) behind what a buffer holds already. Knows nothing of what is written. */
 #include "vmm/base/text.h"
 
 #include <stdarg.h>
