@@ -40,6 +40,7 @@ struct msr_row {
 	uint16_t feature;    /* X86_FEATURE_*, or ALWAYS */
 	uint8_t vendor;      /* enum msr_vendor */
 	bool saved;          /* part of a CPU's state */
+	bool canonical;      /* a linear address: others raise #GP */
 };
 
 static uint64_t *msr_field(struct x86_cpu *cpu, const struct msr_row *row, uint32_t index)
@@ -94,8 +95,6 @@ static bool write_zero(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
 	return value == 0;
 }
-
-static bool write_canonical_base(struct x86_cpu *cpu, uint32_t index, uint64_t value);
 
 static bool read_efer(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 {
@@ -239,7 +238,7 @@ static const struct msr_row msr_rows[] = {
 	{0x10a, 1, "IA32_ARCH_CAPABILITIES", .write = write_refused, .constant = ARCH_CAPABILITIES,
 	 .feature = X86_FEATURE_ARCH_CAPABILITIES},
 	{0x174, 1, "IA32_SYSENTER_CS", .field = FIELD(sysenter_cs), .feature = X86_FEATURE_SEP, .saved = true},
-	{0x175, 2, "IA32_SYSENTER_ESP, _EIP", .write = write_canonical_base, .field = FIELD(sysenter_esp),
+	{0x175, 2, "IA32_SYSENTER_ESP, _EIP", .canonical = true, .field = FIELD(sysenter_esp),
 	 .feature = X86_FEATURE_SEP, .saved = true},
 	{0x179, 1, "IA32_MCG_CAP", .write = write_refused, .feature = X86_FEATURE_MCA},
 	{0x17a, 1, "IA32_MCG_STATUS", .field = FIELD(mcg_status), .reserved = ~7ull, .feature = X86_FEATURE_MCA,
@@ -261,11 +260,11 @@ static const struct msr_row msr_rows[] = {
 	{0xda0, 1, "IA32_XSS", .write = write_zero, .feature = X86_FEATURE_XSAVES},
 	{0xc0000080, 1, "EFER", read_efer, write_efer, ANY},
 	{0xc0000081, 1, "STAR", .field = FIELD(star), .feature = X86_FEATURE_SYSCALL, .saved = true},
-	{0xc0000082, 2, "LSTAR, CSTAR", .write = write_canonical_base, .field = FIELD(lstar),
+	{0xc0000082, 2, "LSTAR, CSTAR", .canonical = true, .field = FIELD(lstar),
 	 .feature = X86_FEATURE_LM, .saved = true},
 	{0xc0000084, 1, "SFMASK", .field = FIELD(sfmask), .reserved = UPPER32, .feature = X86_FEATURE_LM, .saved = true},
 	{0xc0000100, 2, "FS_BASE, GS_BASE", read_segment_base, write_segment_base, .feature = X86_FEATURE_LM},
-	{0xc0000102, 1, "KERNEL_GS_BASE", .write = write_canonical_base, .field = FIELD(kernel_gs_base),
+	{0xc0000102, 1, "KERNEL_GS_BASE", .canonical = true, .field = FIELD(kernel_gs_base),
 	 .feature = X86_FEATURE_LM, .saved = true},
 	{0xc0000103, 1, "TSC_AUX", .field = FIELD(tsc_aux), .reserved = UPPER32, .feature = X86_FEATURE_RDTSCP,
 	 .saved = true},
@@ -294,15 +293,6 @@ static const struct msr_row *row_find(const struct x86_cpu *cpu, uint32_t index)
 	return NULL;
 }
 
-/* Linear addresses that LSTAR and its kin hold must be canonical. */
-static bool write_canonical_base(struct x86_cpu *cpu, uint32_t index, uint64_t value)
-{
-	if (!x86_is_canonical_base(cpu, value))
-		return false;
-	*msr_field(cpu, row_find(cpu, index), index) = value;
-	return true;
-}
-
 bool x86_msr_read(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 {
 	const struct msr_row *row = row_find(cpu, index);
@@ -319,7 +309,7 @@ bool x86_msr_write(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
 	const struct msr_row *row = row_find(cpu, index);
 
-	if (!row || (value & row->reserved))
+	if (!row || (value & row->reserved) || (row->canonical && !x86_is_canonical_base(cpu, value)))
 		return false;
 	if (row->write)
 		return row->write(cpu, index, value);
