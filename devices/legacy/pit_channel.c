@@ -39,7 +39,8 @@ static uint64_t pit_channel_elapsed(const struct pit_channel *channel, uint64_t 
 {
 	if (pit_channel_is_frozen(channel))
 		return channel->frozen;
-	return tick > channel->base_tick ? tick - channel->base_tick : 0;
+	/* A square wave may be based before clock 0, and a count in the clock to come. */
+	return (int64_t)(tick - channel->base_tick) > 0 ? tick - channel->base_tick : 0;
 }
 
 static uint32_t pit_channel_high_clocks(uint32_t count)
@@ -175,7 +176,7 @@ bool pit_channel_out(const struct pit_channel *channel, uint64_t tick)
 		return channel->mode != 0;
 	switch (channel->mode) {
 	case 0: case 1:
-		return elapsed >= channel->count && tick >= channel->base_tick;
+		return elapsed >= channel->count;
 	case 2:
 		return !channel->gate || elapsed % channel->count != channel->count - 1 || channel->count == 1;
 	case 3:
@@ -222,7 +223,7 @@ void pit_channel_latch_count(struct pit_channel *channel, uint64_t tick)
 /* 7 OUT, 6 null count: what was written is not yet in the counting element, 5..0 as programmed. */
 void pit_channel_latch_status(struct pit_channel *channel, uint64_t tick)
 {
-	bool null_count = !channel->loaded || !channel->running || tick < channel->base_tick ||
+	bool null_count = !channel->loaded || !channel->running || (int64_t)(tick - channel->base_tick) < 0 ||
 			  channel->reload_tick != PIT_TICK_NEVER || channel->count != channel->reload;
 
 	if (channel->status_latched)

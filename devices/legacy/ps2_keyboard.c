@@ -49,6 +49,9 @@ uint8_t ps2_queue_get(struct ps2_queue *queue)
 
 uint8_t ps2_translate(uint8_t set2_code)
 {
+	/* The number of set 2 itself, as a translated keyboard answers to "which set": 0x41, and 0x43 for set 1. */
+	if (set2_code == 0x02)
+		return 0x41;
 	for (unsigned code = 1; set2_code && code <= KEYBOARD_SET1_MAX; code++)
 		if (ps2_set2_of_set1[code] == set2_code)
 			return (uint8_t)code;
