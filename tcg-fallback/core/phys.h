@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's inside of a VM: guest-physical memory, which lines of it hold decoded code, and how CPUs stop one another.
+ *
+ * Code lines. Each page of RAM has a word with one bit for each 64-byte line of which some CPU holds decoded code. A CPU that
+ * is about to decode sets the bits, then reads the bytes; a writer stores, then looks at the bits. Both are sequentially
+ * consistent, so either the decoder sees the new bytes or the writer sees the bit and posts ATTENTION_CODE. The first bit of a
+ * page is set while every other CPU is parked, since their inline write tags for that page must go (x86_tlb_revoke_write).
+ * The posting follows the store: a CPU that learns of the store through memory also sees the request.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "tcg-fallback/core/vm.h"
+
+struct x86_region {
+	uint64_t gpa, size_bytes;
+	uint8_t *hva;
+	bool read_only;
+	_Atomic uint64_t *code_lines; /* a word a page */
+};
+
+#define X86_MAILBOX_MAX 32 /* writes to code between two looks; more of them flush the whole cache */
+
+struct x86_mail {
+	uint64_t gpa, len;
+};
+
+/* What other threads leave for a CPU. */
+struct x86_mailbox {
+	pthread_mutex_t lock; /* innermost; protects the rest */
+	struct x86_mail mail[X86_MAILBOX_MAX];
+	unsigned count;
+	bool overflow;
+	_Atomic unsigned sipi; /* 0x100 | vector: a start-up request */
+};
+
+struct x86_vm {
+	const struct x86_host *host;
+	unsigned cpu_count;
+	_Atomic uint64_t a20_mask;
+	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
+	unsigned region_count;
+	pthread_mutex_t lock;      /* protects what follows; taken before a mailbox's lock */
+	pthread_cond_t changed;
+	bool exclusive;            /* a CPU is alone, or waits until it is */
+	unsigned running;          /* CPUs inside x86_cpu_run that are not parked */
+	struct x86_cpu *cpu[X86_VM_CPUS_MAX];
+	struct x86_mailbox *mailbox; /* one a CPU */
+};
+
+/* The region that holds gpa, or NULL. */
+const struct x86_region *x86_vm_region(const struct x86_vm *vm, uint64_t gpa);
+
+/* The word of code lines of a page of RAM or ROM. */
+static inline _Atomic uint64_t *x86_region_lines(const struct x86_region *region, uint64_t gpa)
+{
+	return &region->code_lines[(gpa - region->gpa) >> 12];
+}
+
+/* Bits of the lines that [offset, offset + len) of a page touches; len >= 1, within the page. */
+static inline uint64_t x86_line_bits(unsigned offset, unsigned len)
+{
+	unsigned first = offset >> 6, last = (offset + len - 1) >> 6;
+
+	return (~(uint64_t)0 >> (63 - last)) & (~(uint64_t)0 << first);
+}
+
+/* Marks [gpa, gpa + len) as about to be decoded by this CPU; within a page. Before the bytes are read. */
+void x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
+/* A CPU has stored to [gpa, gpa + len), within a page of RAM: drops what was decoded of it, here and on other CPUs. */
+void x86_vm_wrote(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
+
+/* A CPU's part in the VM's clock: only running CPUs touch guest memory. */
+void x86_vm_enter(struct x86_cpu *cpu);
+void x86_vm_leave(struct x86_cpu *cpu);
+/* ATTENTION_PARK: waits until the other one is done. */
+void x86_vm_park(struct x86_cpu *cpu);
+/* Alone: every other CPU is parked or not running. The CPU itself must be running. Does not nest, must not raise inside. */
+void x86_vm_exclusive_begin(struct x86_cpu *cpu);
+void x86_vm_exclusive_end(struct x86_cpu *cpu);
+
+/* Takes the CPU's mail and drops the code it names. */
+void x86_vm_read_mail(struct x86_cpu *cpu);

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory as instructions see it, in full: segment checks, canonical form, translation, alignment checking, data
+ * breakpoints, devices, page-crossing. The inline lookups of tlb.h are tried first. Intel SDM vol. 3: 5.3 (limits),
+ * 5.4 (types), 3.3.7.1 (canonical), 6.15 (#AC).
+ */
+#include "tcg-fallback/x86/mem.h"
+
+#include <string.h>
+
+#include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/system.h"
+
+static _Noreturn void raise_segment(struct x86_cpu *cpu, unsigned seg)
+{
+	x86_raise_code(cpu, seg == SEG_SS ? VEC_SS : VEC_GP, 0);
+}
+
+void x86_check_canonical(struct x86_cpu *cpu, unsigned seg, uint64_t linear, size_t len)
+{
+	if (!x86_canonical(cpu, linear) || !x86_canonical(cpu, linear + len - 1))
+		raise_segment(cpu, seg);
+}
+
+/* Type bits: 8 code, 4 expand-down (data) or conforming, 2 writable (data) or readable (code). */
+static bool type_allows(const struct x86_segment *s, bool write)
+{
+	unsigned type = SEG_ATTR_TYPE(s->attributes);
+
+	if (write)
+		return (type & 0xa) == 2;
+	return !(type & 8) || (type & 2);
+}
+
+static bool limit_allows(const struct x86_segment *s, uint64_t offset, size_t len)
+{
+	uint64_t last = offset + len - 1;
+
+	if ((s->attributes & 0xc) == 4) /* expand-down data: valid above the limit */
+		return offset > s->limit && last <= ((s->attributes & SEG_ATTR_DB) ? 0xffffffffu : 0xffffu);
+	return last <= s->limit;
+}
+
+uint64_t x86_segment_check(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len, bool write)
+{
+	const struct x86_segment *s = &cpu->seg[seg];
+	bool protected_mode = (cpu->cr0 & CR0_PE) && !(cpu->eflags & FLAG_VM);
+
+	if (seg == SEG_FLAT)
+		return (uint32_t)offset;
+	if (protected_mode && (!s->usable || !type_allows(s, write)))
+		raise_segment(cpu, seg);
+	if (!limit_allows(s, offset, len))
+		raise_segment(cpu, seg);
+	return (uint32_t)(s->base + offset);
+}
+
+uint64_t x86_linear(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len, bool write)
+{
+	uint64_t linear = x86_linear_of(cpu, seg, offset, len, write);
+
+	x86_check_canonical(cpu, seg, linear, len);
+	return linear;
+}
+
+/* What the tables hold for this access already; hva NULL and gpa all ones: nothing. */
+static struct x86_place place_cached(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
+				     struct x86_tlb_table *table)
+{
+	struct x86_place none = {.gpa = UINT64_MAX};
+	struct x86_tlb_entry *entry;
+	uint64_t page = linear & PAGE_MASK, info;
+	struct x86_place place;
+
+	if (!table)
+		return none;
+	entry = &table->entry[x86_tlb_index(linear)];
+	info = table->info[x86_tlb_index(linear)];
+	if (access == X86_READ ? entry->rd != page : access == X86_EXECUTE ? entry->ex != page : entry->rd != page)
+		return none;
+	if (access == X86_WRITE && entry->wr != page && !(info & TLB_INFO_WRITABLE))
+		return none;
+	place = (struct x86_place){.hva = (uint8_t *)(uintptr_t)(linear + entry->addend),
+				   .gpa = (info & PAGE_MASK) | (linear & ~PAGE_MASK),
+				   .read_only = info & TLB_INFO_READ_ONLY};
+	if (access == X86_WRITE && entry->wr != page && !place.read_only) {
+		const struct x86_region *region = x86_vm_region(cpu->vm, place.gpa);
+
+		/* The code that kept the page from being written inline may be gone by now. */
+		if (region && !atomic_load_explicit(x86_region_lines(region, place.gpa), memory_order_relaxed))
+			entry->wr = page;
+	}
+	return place;
+}
+
+static struct x86_place place_walked(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
+				     enum x86_tlb_class class)
+{
+	const struct x86_region *region;
+	struct x86_mapping mapping;
+	struct x86_place place;
+	uint32_t code;
+	bool writable;
+
+	if (x86_mmu_walk(cpu, linear, access, class, &mapping, &code))
+		x86_raise_pf(cpu, linear, code);
+	place = (struct x86_place){.gpa = mapping.gpa | (linear & ~PAGE_MASK)};
+	region = x86_vm_region(cpu->vm, mapping.gpa);
+	if (!region)
+		return place;
+	place.hva = region->hva + (place.gpa - region->gpa);
+	place.read_only = region->read_only;
+	writable = !region->read_only &&
+		   !atomic_load_explicit(x86_region_lines(region, mapping.gpa), memory_order_relaxed);
+	x86_tlb_enter(cpu, class, linear, &mapping, region->hva + (mapping.gpa - region->gpa), writable,
+		      region->read_only);
+	return place;
+}
+
+struct x86_place x86_locate(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, enum x86_tlb_class class)
+{
+	struct x86_tlb_table *table = x86_tlb_table_of(cpu, class);
+	struct x86_place place = place_cached(cpu, linear, access, table);
+
+	if (place.hva)
+		return place;
+	if (x86_tlb_refill_global(cpu, class, linear)) {
+		place = place_cached(cpu, linear, access, table);
+		if (place.hva)
+			return place;
+	}
+	return place_walked(cpu, linear, access, class);
+}
+
+/* The largest naturally aligned piece of an access to a device. */
+static unsigned mmio_piece(uint64_t gpa, size_t len)
+{
+	unsigned size = 8;
+
+	while (size > len || (gpa & (size - 1)))
+		size >>= 1;
+	return size;
+}
+
+static void mmio_read(struct x86_cpu *cpu, uint64_t gpa, uint8_t *dst, size_t len)
+{
+	while (len) {
+		unsigned size = mmio_piece(gpa, len);
+		uint64_t value = cpu->host->mmio_read(cpu->host->opaque, cpu->index, gpa, size);
+
+		memcpy(dst, &value, size);
+		gpa += size;
+		dst += size;
+		len -= size;
+	}
+}
+
+static void mmio_write(struct x86_cpu *cpu, uint64_t gpa, const uint8_t *src, size_t len)
+{
+	while (len) {
+		unsigned size = mmio_piece(gpa, len);
+		uint64_t value = 0;
+
+		memcpy(&value, src, size);
+		cpu->host->mmio_write(cpu->host->opaque, cpu->index, gpa, value, size);
+		gpa += size;
+		src += size;
+		len -= size;
+	}
+}
+
+static void place_read(struct x86_cpu *cpu, const struct x86_place *place, void *dst, size_t len)
+{
+	if (!place->hva) {
+		mmio_read(cpu, place->gpa, dst, len);
+		return;
+	}
+	switch (len) {
+	case 1: *(uint8_t *)dst = GUEST_LD(guest8, place->hva); break;
+	case 2: *(guest16 *)dst = GUEST_LD(guest16, place->hva); break;
+	case 4: *(guest32 *)dst = GUEST_LD(guest32, place->hva); break;
+	case 8: *(guest64 *)dst = GUEST_LD(guest64, place->hva); break;
+	default: memcpy(dst, place->hva, len); break;
+	}
+}
+
+static void place_write(struct x86_cpu *cpu, const struct x86_place *place, const void *src, size_t len)
+{
+	if (!place->hva) {
+		mmio_write(cpu, place->gpa, src, len);
+		return;
+	}
+	if (place->read_only)
+		return;
+	switch (len) {
+	case 1: GUEST_ST(guest8, place->hva, *(const guest8 *)src); break;
+	case 2: GUEST_ST(guest16, place->hva, *(const guest16 *)src); break;
+	case 4: GUEST_ST(guest32, place->hva, *(const guest32 *)src); break;
+	case 8: GUEST_ST(guest64, place->hva, *(const guest64 *)src); break;
+	default: memcpy(place->hva, src, len); break;
+	}
+	x86_vm_wrote(cpu, place->gpa, (unsigned)len);
+}
+
+void x86_place_copy(struct x86_cpu *cpu, const struct x86_place *place, void *value, size_t len, bool write)
+{
+	if (write)
+		place_write(cpu, place, value, len);
+	else
+		place_read(cpu, place, value, len);
+}
+
+/* The one or two places of an access. Returns the bytes that lie on the first page. */
+static unsigned places(struct x86_cpu *cpu, uint64_t linear, size_t len, enum x86_access access,
+		       enum x86_tlb_class class, struct x86_place place[2])
+{
+	size_t first = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
+	uint64_t second = linear + first;
+
+	if (first > len)
+		first = len;
+	place[0] = x86_locate(cpu, linear, access, class);
+	if (first < len)
+		place[1] = x86_locate(cpu, cpu->mode_bits == 64 ? second : (uint32_t)second, access, class);
+	return (unsigned)first;
+}
+
+static void places_read(struct x86_cpu *cpu, uint64_t linear, void *dst, size_t len, enum x86_tlb_class class)
+{
+	struct x86_place place[2];
+	unsigned first = places(cpu, linear, len, X86_READ, class, place);
+
+	place_read(cpu, &place[0], dst, first);
+	if (first < len)
+		place_read(cpu, &place[1], (uint8_t *)dst + first, len - first);
+}
+
+static void places_write(struct x86_cpu *cpu, uint64_t linear, const void *src, size_t len, enum x86_tlb_class class)
+{
+	struct x86_place place[2];
+	unsigned first = places(cpu, linear, len, X86_WRITE, class, place);
+
+	place_write(cpu, &place[0], src, first);
+	if (first < len)
+		place_write(cpu, &place[1], (const uint8_t *)src + first, len - first);
+}
+
+/* Alignment checking is on and the access is misaligned. The page was found good before: #PF comes first. */
+static void check_alignment(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+{
+	struct x86_place place[2];
+
+	if (cpu->cpl != 3 || !(cpu->eflags & FLAG_AC) || !(cpu->cr0 & CR0_AM) || !(linear & (size - 1)))
+		return;
+	places(cpu, linear, size, access, TLB_USER, place);
+	x86_raise_code(cpu, VEC_AC, 0);
+}
+
+uint64_t x86_linear_ld(struct x86_cpu *cpu, unsigned seg, uint64_t linear, unsigned size)
+{
+	uint64_t value = 0;
+
+	x86_check_canonical(cpu, seg, linear, size);
+	check_alignment(cpu, linear, size, X86_READ);
+	places_read(cpu, linear, &value, size, cpu->tlb->class);
+	if (cpu->debug_active)
+		x86_debug_data(cpu, linear, size, false);
+	return value;
+}
+
+void x86_linear_st(struct x86_cpu *cpu, unsigned seg, uint64_t linear, uint64_t value, unsigned size)
+{
+	x86_check_canonical(cpu, seg, linear, size);
+	check_alignment(cpu, linear, size, X86_WRITE);
+	places_write(cpu, linear, &value, size, cpu->tlb->class);
+	if (cpu->debug_active)
+		x86_debug_data(cpu, linear, size, true);
+}
+
+#define ACCESSORS(bits, bytes)                                                                                         \
+	uint##bits##_t x86_ld##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset)                                \
+	{                                                                                                              \
+		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, false);                                       \
+		const void *p = x86_tlb_read(cpu, linear, bytes);                                                      \
+                                                                                                                       \
+		return p ? GUEST_LD(guest##bits, p) : (uint##bits##_t)x86_linear_ld(cpu, seg, linear, bytes);          \
+	}                                                                                                              \
+                                                                                                                       \
+	void x86_st##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint##bits##_t value)                    \
+	{                                                                                                              \
+		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, true);                                        \
+		void *p = x86_tlb_write(cpu, linear, bytes);                                                           \
+                                                                                                                       \
+		if (p)                                                                                                 \
+			GUEST_ST(guest##bits, p, value);                                                               \
+		else                                                                                                   \
+			x86_linear_st(cpu, seg, linear, value, bytes);                                                 \
+	}
+ACCESSORS(8, 1)
+ACCESSORS(16, 2)
+ACCESSORS(32, 4)
+ACCESSORS(64, 8)
+
+uint64_t x86_ld(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes)
+{
+	switch (size_bytes) {
+	case 1: return x86_ld8(cpu, seg, offset);
+	case 2: return x86_ld16(cpu, seg, offset);
+	case 4: return x86_ld32(cpu, seg, offset);
+	default: return x86_ld64(cpu, seg, offset);
+	}
+}
+
+void x86_st(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t value, unsigned size_bytes)
+{
+	switch (size_bytes) {
+	case 1: x86_st8(cpu, seg, offset, (uint8_t)value); break;
+	case 2: x86_st16(cpu, seg, offset, (uint16_t)value); break;
+	case 4: x86_st32(cpu, seg, offset, (uint32_t)value); break;
+	default: x86_st64(cpu, seg, offset, value); break;
+	}
+}
+
+void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst, size_t len)
+{
+	uint64_t linear = x86_linear_of(cpu, seg, offset, len, false);
+	const void *p = x86_tlb_read(cpu, linear, (unsigned)len);
+
+	if (p) {
+		memcpy(dst, p, len);
+		return;
+	}
+	x86_check_canonical(cpu, seg, linear, len);
+	places_read(cpu, linear, dst, len, cpu->tlb->class);
+	if (cpu->debug_active)
+		x86_debug_data(cpu, linear, (unsigned)len, false);
+}
+
+void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void *src, size_t len)
+{
+	uint64_t linear = x86_linear_of(cpu, seg, offset, len, true);
+	void *p = x86_tlb_write(cpu, linear, (unsigned)len);
+
+	if (p) {
+		memcpy(p, src, len);
+		return;
+	}
+	x86_check_canonical(cpu, seg, linear, len);
+	places_write(cpu, linear, src, len, cpu->tlb->class);
+	if (cpu->debug_active)
+		x86_debug_data(cpu, linear, (unsigned)len, true);
+}
+
+void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
+{
+	uint64_t linear = x86_linear_of(cpu, seg, offset, len, true);
+	struct x86_place place[2];
+
+	if (x86_tlb_write(cpu, linear, (unsigned)len))
+		return;
+	x86_check_canonical(cpu, seg, linear, len);
+	places(cpu, linear, len, X86_WRITE, cpu->tlb->class, place);
+}
+
+/* Can the host's atomics change the value in place? Misaligned ones could be split between two lines. */
+static bool lockable(const struct x86_cpu *cpu, uint64_t linear, unsigned size)
+{
+	return !(linear & (size - 1)) || cpu->vm->cpu_count == 1;
+}
+
+void *x86_rmw_begin(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool lock, struct x86_rmw *rmw)
+{
+	uint64_t linear = x86_linear_of(cpu, seg, offset, size, true);
+
+	x86_check_canonical(cpu, seg, linear, size);
+	rmw->linear = linear;
+	rmw->size = size;
+	rmw->first = places(cpu, linear, size, X86_WRITE, cpu->tlb->class, rmw->place);
+	check_alignment(cpu, linear, size > 8 ? 8 : size, X86_WRITE);
+	rmw->copied = rmw->first < size || !rmw->place[0].hva || rmw->place[0].read_only ||
+		      (lock && !lockable(cpu, linear, size));
+	rmw->locked = rmw->copied && lock;
+	if (!rmw->copied)
+		return rmw->place[0].hva;
+	if (rmw->locked)
+		x86_vm_exclusive_begin(cpu);
+	place_read(cpu, &rmw->place[0], rmw->bounce, rmw->first);
+	if (rmw->first < size)
+		place_read(cpu, &rmw->place[1], (uint8_t *)rmw->bounce + rmw->first, size - rmw->first);
+	return rmw->bounce;
+}
+
+/* What x86_vm_wrote does may stop all CPUs, so an exclusive section ends before the code marks are looked at. */
+static void place_write_raw(struct x86_cpu *cpu, const struct x86_place *place, const void *src, size_t len)
+{
+	if (!place->hva)
+		mmio_write(cpu, place->gpa, src, len);
+	else if (!place->read_only)
+		memcpy(place->hva, src, len);
+}
+
+void x86_rmw_end(struct x86_cpu *cpu, struct x86_rmw *rmw)
+{
+	if (rmw->copied) {
+		place_write_raw(cpu, &rmw->place[0], rmw->bounce, rmw->first);
+		if (rmw->first < rmw->size)
+			place_write_raw(cpu, &rmw->place[1], (uint8_t *)rmw->bounce + rmw->first, rmw->size - rmw->first);
+	}
+	if (rmw->locked)
+		x86_vm_exclusive_end(cpu);
+	if (rmw->place[0].hva)
+		x86_vm_wrote(cpu, rmw->place[0].gpa, rmw->first);
+	if (rmw->first < rmw->size && rmw->place[1].hva)
+		x86_vm_wrote(cpu, rmw->place[1].gpa, rmw->size - rmw->first);
+	if (cpu->debug_active)
+		x86_debug_data(cpu, rmw->linear, rmw->size, true);
+}
+
+uint8_t *x86_mem_run(struct x86_cpu *cpu, uint64_t linear, bool write)
+{
+	void *p = write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1);
+
+	if (p || cpu->tlb_hot == cpu->tlb->none || !x86_canonical(cpu, linear))
+		return p;
+	x86_locate(cpu, linear, write ? X86_WRITE : X86_READ, cpu->tlb->class);
+	return write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1);
+}
