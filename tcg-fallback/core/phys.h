@@ -40,6 +40,7 @@ struct x86_vm {
 	const struct x86_host *host;
 	unsigned cpu_count;
 	_Atomic uint64_t a20_mask;
+	bool tsc_native; /* the guest's TSC follows the host's, else the monotonic clock */
 	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
 	unsigned region_count;
 	pthread_mutex_t lock;      /* protects what follows; taken before a mailbox's lock */

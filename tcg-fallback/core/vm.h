@@ -54,6 +54,7 @@ void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
 
 /* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else nanoseconds. */
 uint64_t x86_tsc_hz(void);
+bool x86_tsc_is_native(void);
 
 /* What the engine counted, for metrics: names and values, at most count; returns how many there are. */
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count);

@@ -50,22 +50,7 @@ static inline uint64_t x86_linear_of(struct x86_cpu *cpu, unsigned seg, uint64_t
 }
 
 /*
- * Read-modify-write. begin raises all that the write may raise, and gives a pointer to the value: guest memory itself, or a
- * copy (page-crossing, device, misaligned and locked) that end writes back. A locked copy is made while this CPU is alone, so
- * nothing may raise between begin and end. Locked users change *p with host atomics, which serve both cases.
+ * Fills the inline lookup for the page of a linear address. False: accesses to it cannot be inlined (device, code page to
+ * write, breakpoints, alignment checking). Raises #PF.
  */
-struct x86_rmw {
-	uint64_t bounce[2];
-	struct x86_place place[2];
-	uint64_t linear;
-	unsigned size, first; /* bytes in all, and on the first page */
-	bool copied, locked;
-};
-void *x86_rmw_begin(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool lock, struct x86_rmw *rmw);
-void x86_rmw_end(struct x86_cpu *cpu, struct x86_rmw *rmw);
-
-/*
- * Plain memory for string operations: host pointer to linear, good up to the end of its page, or NULL where the bytes cannot
- * be handled as a row (device, code, breakpoints). Raises #PF.
- */
-uint8_t *x86_mem_run(struct x86_cpu *cpu, uint64_t linear, bool write);
+bool x86_mem_fill(struct x86_cpu *cpu, uint64_t linear, bool write);

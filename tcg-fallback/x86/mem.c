@@ -368,60 +368,149 @@ static bool lockable(const struct x86_cpu *cpu, uint64_t linear, unsigned size)
 	return !(linear & (size - 1)) || cpu->vm->cpu_count == 1;
 }
 
-void *x86_rmw_begin(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size, bool lock, struct x86_rmw *rmw)
+/*
+ * What x86_vm_wrote does may stop all CPUs, so an exclusive section ends before the code marks are looked at: writes inside it
+ * are raw.
+ */
+static void places_write_raw(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, const void *src,
+			     unsigned len)
+{
+	for (unsigned i = 0; i < (first < len ? 2 : 1); i++) {
+		const uint8_t *from = (const uint8_t *)src + (i ? first : 0);
+		unsigned piece = i ? len - first : first;
+
+		if (!place[i].hva)
+			mmio_write(cpu, place[i].gpa, from, piece);
+		else if (!place[i].read_only)
+			memcpy(place[i].hva, from, piece);
+	}
+}
+
+/* A compare-and-swap that no host instruction can do: misaligned, page-crossing, ROM or a device. Alone, it is atomic. */
+static bool swap_alone(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, void *expected,
+		       const void *desired, unsigned len)
+{
+	uint8_t found[16];
+	bool same;
+
+	x86_vm_exclusive_begin(cpu);
+	place_read(cpu, &place[0], found, first);
+	if (first < len)
+		place_read(cpu, &place[1], found + first, len - first);
+	same = memcmp(found, expected, len) == 0;
+	places_write_raw(cpu, place, first, same ? desired : found, len);
+	x86_vm_exclusive_end(cpu);
+	memcpy(expected, found, len);
+	return same;
+}
+
+#define SWAP(bits)                                                                                                     \
+	do {                                                                                                           \
+		uint##bits##_t want = (uint##bits##_t)*expected;                                                       \
+		bool done = __atomic_compare_exchange_n((guest##bits *)(void *)p, &want, (uint##bits##_t)desired,      \
+							false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                    \
+		*expected = want;                                                                                      \
+		return done;                                                                                           \
+	} while (0)
+
+static bool swap_host(uint8_t *p, uint64_t *expected, uint64_t desired, unsigned size)
+{
+	switch (size) {
+	case 1: SWAP(8);
+	case 2: SWAP(16);
+	case 4: SWAP(32);
+	default: SWAP(64);
+	}
+}
+
+#ifdef __x86_64__
+/* The host's own instruction: no library, and lock-free. */
+static bool swap_host128(uint8_t *p, uint64_t want[2], const uint64_t desired[2])
+{
+	bool done;
+
+	__asm__ volatile("lock cmpxchg16b %1"
+			 : "=@ccz"(done), "+m"(*(unsigned __int128 *)(void *)p), "+a"(want[0]), "+d"(want[1])
+			 : "b"(desired[0]), "c"(desired[1])
+			 : "memory");
+	return done;
+}
+#else
+static bool swap_host128(uint8_t *p, uint64_t want[2], const uint64_t desired[2])
+{
+	unsigned __int128 old = (unsigned __int128)want[1] << 64 | want[0];
+	bool done = __atomic_compare_exchange_n((unsigned __int128 *)(void *)p, &old,
+						(unsigned __int128)desired[1] << 64 | desired[0], false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+
+	want[0] = (uint64_t)old;
+	want[1] = (uint64_t)(old >> 64);
+	return done;
+}
+#endif
+
+/* The places of a locked operation, checked; *direct: the host's atomics can serve it. */
+static unsigned swap_places(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size, struct x86_place place[2],
+			    bool *direct)
 {
 	uint64_t linear = x86_linear_of(cpu, seg, offset, size, true);
+	unsigned first;
 
 	x86_check_canonical(cpu, seg, linear, size);
-	rmw->linear = linear;
-	rmw->size = size;
-	rmw->first = places(cpu, linear, size, X86_WRITE, cpu->tlb->class, rmw->place);
-	check_alignment(cpu, linear, size > 8 ? 8 : size, X86_WRITE);
-	rmw->copied = rmw->first < size || !rmw->place[0].hva || rmw->place[0].read_only ||
-		      (lock && !lockable(cpu, linear, size));
-	rmw->locked = rmw->copied && lock;
-	if (!rmw->copied)
-		return rmw->place[0].hva;
-	if (rmw->locked)
-		x86_vm_exclusive_begin(cpu);
-	place_read(cpu, &rmw->place[0], rmw->bounce, rmw->first);
-	if (rmw->first < size)
-		place_read(cpu, &rmw->place[1], (uint8_t *)rmw->bounce + rmw->first, size - rmw->first);
-	return rmw->bounce;
-}
-
-/* What x86_vm_wrote does may stop all CPUs, so an exclusive section ends before the code marks are looked at. */
-static void place_write_raw(struct x86_cpu *cpu, const struct x86_place *place, const void *src, size_t len)
-{
-	if (!place->hva)
-		mmio_write(cpu, place->gpa, src, len);
-	else if (!place->read_only)
-		memcpy(place->hva, src, len);
-}
-
-void x86_rmw_end(struct x86_cpu *cpu, struct x86_rmw *rmw)
-{
-	if (rmw->copied) {
-		place_write_raw(cpu, &rmw->place[0], rmw->bounce, rmw->first);
-		if (rmw->first < rmw->size)
-			place_write_raw(cpu, &rmw->place[1], (uint8_t *)rmw->bounce + rmw->first, rmw->size - rmw->first);
-	}
-	if (rmw->locked)
-		x86_vm_exclusive_end(cpu);
-	if (rmw->place[0].hva)
-		x86_vm_wrote(cpu, rmw->place[0].gpa, rmw->first);
-	if (rmw->first < rmw->size && rmw->place[1].hva)
-		x86_vm_wrote(cpu, rmw->place[1].gpa, rmw->size - rmw->first);
+	first = places(cpu, linear, size, X86_WRITE, cpu->tlb->class, place);
+	if (size <= 8)
+		check_alignment(cpu, linear, size, X86_WRITE);
+	*direct = first == size && place[0].hva && !place[0].read_only && lockable(cpu, linear, size);
 	if (cpu->debug_active)
-		x86_debug_data(cpu, rmw->linear, rmw->size, true);
+		x86_debug_data(cpu, linear, size, true);
+	return first;
 }
 
-uint8_t *x86_mem_run(struct x86_cpu *cpu, uint64_t linear, bool write)
+static void swap_done(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, unsigned size)
 {
-	void *p = write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1);
+	if (place[0].hva)
+		x86_vm_wrote(cpu, place[0].gpa, first);
+	if (first < size && place[1].hva)
+		x86_vm_wrote(cpu, place[1].gpa, size - first);
+}
 
-	if (p || cpu->tlb_hot == cpu->tlb->none || !x86_canonical(cpu, linear))
-		return p;
+bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected, uint64_t desired)
+{
+	struct x86_place place[2];
+	bool direct, done;
+	unsigned first = swap_places(cpu, seg, offset, size_bytes, place, &direct);
+
+	if (direct)
+		done = swap_host(place[0].hva, expected, desired, size_bytes);
+	else
+		done = swap_alone(cpu, place, first, expected, &desired, size_bytes);
+	swap_done(cpu, place, first, size_bytes);
+	return done;
+}
+
+bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t expected[2], const uint64_t desired[2])
+{
+	struct x86_place place[2];
+	bool direct, done;
+	unsigned first = swap_places(cpu, seg, offset, 16, place, &direct);
+
+	if (direct && !(place[0].gpa & 15))
+		done = swap_host128(place[0].hva, expected, desired);
+	else
+		done = swap_alone(cpu, place, first, expected, desired, 16);
+	swap_done(cpu, place, first, 16);
+	return done;
+}
+
+void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write)
+{
+	return write ? x86_tlb_write(cpu, linear, (unsigned)len) : x86_tlb_read(cpu, linear, (unsigned)len);
+}
+
+bool x86_mem_fill(struct x86_cpu *cpu, uint64_t linear, bool write)
+{
+	if (cpu->tlb_hot == cpu->tlb->none || !x86_canonical(cpu, linear))
+		return false;
 	x86_locate(cpu, linear, write ? X86_WRITE : X86_READ, cpu->tlb->class);
-	return write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1);
+	return (write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1)) != NULL;
 }

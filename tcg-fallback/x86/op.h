@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A lowered instruction: what the interpreter executes. Ops stand in a row in the code arena; each handler does its work and
- * goes on to the next (NEXT) or to another op (GOTO). lower.c makes them, int_*.c and the like execute them.
+ * goes on to the next (NEXT) or to another op (GOTO). lower.c makes them, op_*.c and fast_*.c execute them.
  *
  * The CPU's RIP is not kept up to date: an op knows its offset in the page, and r[REG_RIP] holds RIP less that offset for
  * the page that runs, so blocks serve every virtual address at which the physical page is mapped. Whatever may raise calls
- * op_sync_rip first. Handlers of the fast forms never raise: when the inline TLB misses they hand over to the general form of
- * the same operation (struct x86_op.slow), which can do everything.
+ * op_sync_rip first. Handlers of the fast forms never raise: when the inline TLB misses they hand over to the general form of the
+ * same instruction (op_miss_*, x86_execute_one), which can do everything.
  *
  * Code that was overwritten needs no check in any handler: each op of a dropped block gets op_stale as its handler, which
  * looks RIP up anew (core/code.c). So a store into the running block takes effect at the next instruction.
@@ -34,9 +34,10 @@ struct x86_op {
 	uint8_t src;    /* likewise */
 	uint8_t base, index, scale; /* memory operand; REG_ZERO where there is none */
 	uint8_t seg;    /* SEG_* */
-	uint8_t asize;  /* address size: 2, 4 or 8 */
+	uint8_t kind;   /* OP_* flags */
 	uint8_t aux;    /* what the operation likes: condition, shift count, repeat prefix, operand size */
 };
+#define OP_NO_ENTRY 1u /* relies on what the op before it did: nobody may jump here */
 _Static_assert(sizeof(struct x86_op) == 32, "ops are half a cache line");
 
 /*
@@ -66,6 +67,9 @@ _Static_assert(sizeof(struct x86_op) == 32, "ops are half a cache line");
 #define OP_TAIL(fn, cpu, op) return fn((cpu), (op))
 #endif
 #define OP_NEXT(cpu, op) OP_GOTO(cpu, (op) + 1)
+
+/* The value of r[REG_PAGE]: a page and the longest instruction, by which a displacement may have to be lowered to fit. */
+#define OP_PAGE_BIAS (4096 + 16)
 
 /* RIP of this op and of the instruction after it. Outside 64-bit mode RIP has 32 bits. */
 static inline uint64_t op_rip(const struct x86_cpu *cpu, const struct x86_op *op)
