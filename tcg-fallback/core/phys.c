@@ -121,9 +121,12 @@ void x86_vm_read_mail(struct x86_cpu *cpu)
 void x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
 {
 	const struct x86_region *region = x86_vm_region(cpu->vm, gpa);
-	_Atomic uint64_t *lines = x86_region_lines(region, gpa);
 	uint64_t bits = x86_line_bits(gpa & 0xfff, len);
+	_Atomic uint64_t *lines;
 
+	if (!region)
+		return;
+	lines = x86_region_lines(region, gpa);
 	if ((atomic_load(lines) & bits) == bits)
 		return;
 	if (atomic_load(lines) == 0) {
