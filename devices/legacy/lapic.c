@@ -414,24 +414,6 @@ void lapic_nmi(struct device *device, unsigned cpu)
 	pthread_mutex_unlock(lapic->lock);
 }
 
-static void lapic_lint_set(void *opaque, unsigned lint, bool level)
-{
-	struct lapic *lapic = opaque;
-
-	for (uint32_t i = 0; i < lapic->cpu_count; i++)
-		lapic_cpu_lint(&lapic->cpu[i], lint, level);
-}
-
-struct irq_line lapic_lint_line(struct device *device, unsigned lint)
-{
-	return (struct irq_line){ .set = lapic_lint_set, .opaque = device, .number = lint & 1 };
-}
-
-struct intr_sink lapic_sink(struct device *device)
-{
-	return (struct intr_sink){ .deliver = lapic_deliver, .opaque = device };
-}
-
 void lapic_set_eoi_sink(struct device *device, const struct eoi_sink *eoi)
 {
 	((struct lapic *)device)->config.eoi = *eoi;

@@ -380,3 +380,21 @@ void lapic_cpu_send(struct lapic_cpu *cpu, uint32_t icr_low, uint32_t destinatio
 	else if (!lapic_message_is_void(&message))
 		lapic_cpu_send_shorthand(cpu, shorthand, &message);
 }
+
+static void lapic_lint_set(void *opaque, unsigned lint, bool level)
+{
+	struct lapic *lapic = opaque;
+
+	for (uint32_t i = 0; i < lapic->cpu_count; i++)
+		lapic_cpu_lint(&lapic->cpu[i], lint, level);
+}
+
+struct irq_line lapic_lint_line(struct device *device, unsigned lint)
+{
+	return (struct irq_line){ .set = lapic_lint_set, .opaque = device, .number = lint & 1 };
+}
+
+struct intr_sink lapic_sink(struct device *device)
+{
+	return (struct intr_sink){ .deliver = lapic_deliver, .opaque = device };
+}

@@ -131,7 +131,7 @@ static void rtc_take_time(struct rtc *rtc, int64_t now_ns, int64_t phase_ns)
 	if (wanted_ns < RTC_SECONDS_MIN)
 		wanted_ns = RTC_SECONDS_MIN;
 	wanted_ns = wanted_ns * (int64_t)NS_PER_S + phase_ns;
-	rtc->offset_ns += wanted_ns - now_ns;
+	rtc->offset_ns = wanted_ns - (now_ns - rtc->offset_ns);
 	rtc->seen_ns = wanted_ns;
 }
 

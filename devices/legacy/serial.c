@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "devices/legacy/serial.h"
+#include "devices/legacy/serial_fifo.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/err.h"
 #include "vmm/core/bus.h"
@@ -22,7 +23,6 @@
 #include "vmm/core/timer.h"
 
 #define SERIAL_PORTS     8
-#define SERIAL_FIFO_SIZE 16
 #define SERIAL_CLOCK_HZ  115200 /* bits per second with a divisor of 1 */
 #define SERIAL_RETRY_NS  NS_PER_MS
 
@@ -69,13 +69,6 @@ enum serial_register {
 #define MSR_DCD      0x80
 #define MSR_TERI     0x04
 
-/* A FIFO of bytes, or one byte in 16450 mode. flags: LSR_ERRORS that came with the byte. */
-struct serial_fifo {
-	uint8_t data[SERIAL_FIFO_SIZE];
-	uint8_t flags[SERIAL_FIFO_SIZE];
-	uint8_t head, count;
-};
-
 struct serial {
 	struct device device;
 	struct serial_config config;
@@ -93,35 +86,6 @@ struct serial {
 	bool irq;                      /* level of the line */
 	uint64_t metric_rx_bytes, metric_tx_bytes, metric_tx_dropped, metric_overruns;
 };
-
-static bool serial_fifo_push(struct serial_fifo *fifo, unsigned size, uint8_t data, uint8_t flags)
-{
-	unsigned at = (fifo->head + fifo->count) % SERIAL_FIFO_SIZE;
-
-	if (fifo->count >= size)
-		return false;
-	fifo->data[at] = data;
-	fifo->flags[at] = flags;
-	fifo->count++;
-	return true;
-}
-
-static uint8_t serial_fifo_pop(struct serial_fifo *fifo)
-{
-	uint8_t data = fifo->data[fifo->head % SERIAL_FIFO_SIZE];
-
-	fifo->head = (fifo->head + 1) % SERIAL_FIFO_SIZE;
-	fifo->count--;
-	return data;
-}
-
-static bool serial_fifo_has_error(const struct serial_fifo *fifo)
-{
-	for (unsigned i = 0; i < fifo->count; i++)
-		if (fifo->flags[(fifo->head + i) % SERIAL_FIFO_SIZE])
-			return true;
-	return false;
-}
 
 static bool serial_is_fifo(const struct serial *serial)
 {
