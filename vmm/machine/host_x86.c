@@ -62,7 +62,10 @@ static bool host_apic_msr_write(void *opaque, unsigned cpu, uint32_t index, uint
 
 static uint64_t host_cr8_read(void *opaque, unsigned cpu)
 {
-	return lapic_cr8_read(((struct machine *)opaque)->lapic, cpu);
+	const struct machine *machine = opaque;
+
+	/* The reset state is taken before the devices are made. */
+	return machine->lapic ? lapic_cr8_read(machine->lapic, cpu) : 0;
 }
 
 static void host_cr8_write(void *opaque, unsigned cpu, uint64_t value)
