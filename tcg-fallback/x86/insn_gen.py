@@ -274,9 +274,9 @@ def write_header(path, rows):
                   '/* Names of the functions that rows are bound to ("" for FAST and UD rows), and their lines in insn.tab. */\n'
                   'extern const char *const x86_row_bindings[];\nextern const uint16_t x86_row_lines[];\n\n')
         for name in binding_names(rows, 'slow'):
-            out.write(f'__attribute__((weak)) x86_slow_fn x86_slow_{name};\n')
+            out.write(f'x86_slow_fn x86_slow_{name};\n')
         for name in binding_names(rows, 'vec'):
-            out.write(f'__attribute__((weak)) x86_vec_fn x86_vec_{name};\n')
+            out.write(f'x86_vec_fn x86_vec_{name};\n')
 
 
 def row_text(row):

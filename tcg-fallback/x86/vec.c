@@ -132,3 +132,10 @@ void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in)
 	if (row->properties & X86_PROP_MMX)
 		x86_vec_enter_mmx(cpu);
 }
+
+/* EMMS has the checks of the MMX instructions, and then empties every register. */
+void x86_slow_emms(struct x86_cpu *cpu, const struct x86_insn *in)
+{
+	x86_vec_check(cpu, X86_PROP_MMX);
+	memset(cpu->fpu.empty, 1, sizeof(cpu->fpu.empty));
+}
