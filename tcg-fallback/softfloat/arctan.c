@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FPATAN: the angle of the point (x, y). The smaller coordinate over the larger one is brought near an eighth whose
- * arc tangent is known, what is left goes through the series in 128-bit fractions. Special points: SDM vol. 2, FPATAN.
+ * FPATAN: the angle of the point (x, y). The smaller coordinate over the larger one is brought near an eighth
+ * whose arc tangent is known, what is left goes through the series in 128-bit fractions. Special points: SDM
+ * vol. 2, FPATAN.
  */
 #include "tcg-fallback/softfloat/wide.h"
 
@@ -107,7 +108,8 @@ struct f80 sf80_patan(struct f80 y, struct f80 x, struct sf_env *env)
 	else if (sf_denormal_stops(py.denormal | px.denormal, env))
 		r = sf_parts_zero(py.sign);
 	else if (py.class == SF_CLASS_FINITE && px.class == SF_CLASS_FINITE)
-		r = sf_parts_from_wide(sf_arctan_of_point(sf_wide_from_parts(&py), sf_wide_from_parts(&px)), false);
+		r = sf_parts_from_wide(sf_arctan_of_point(sf_wide_from_parts(&py), sf_wide_from_parts(&px)),
+				       false);
 	else
 		r = sf_quarters_of_pi(sf_angle_in_quarters(&py, &px), py.sign);
 	return sf80_pack(&r, env);

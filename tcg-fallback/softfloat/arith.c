@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Add, subtract, multiply, divide and square root: each is computed once, on parts, with enough bits and a sticky
- * one, and rounded by the pack function of its format. Order of checks in every operation: NaN operand, invalid
- * operation, division by zero, denormal operand, result (SDM vol. 1, 4.9.2).
+ * Add, subtract, multiply, divide and square root: each is computed once, on parts, with enough bits and a
+ * sticky one, and rounded by the pack function of its format. Order of checks in every operation: NaN
+ * operand, invalid operation, division by zero, denormal operand, result (SDM vol. 1, 4.9.2).
  */
-#include "tcg-fallback/softfloat/parts.h"
+#include "tcg-fallback/softfloat/pack.h"
 
 static inline sf_u128 sf_significand(const struct sf_parts *a)
 {
@@ -123,8 +123,8 @@ static uint32_t sf_sqrt_u64(uint64_t n, uint64_t *rest)
 }
 
 /*
- * One step of Zimmermann's "Karatsuba square root" (INRIA RR-3805): the root of the upper half and one division
- * give the root of the whole. Needs one of the two top bits of n.
+ * One step of Zimmermann's "Karatsuba square root" (INRIA RR-3805): the root of the upper half and one
+ * division give the root of the whole. Needs one of the two top bits of n.
  */
 static uint64_t sf_sqrt_u128(sf_u128 n, sf_u128 *rest)
 {
@@ -163,7 +163,8 @@ static inline uint32_t sf32_binary(sf_binary *op, uint32_t a, uint32_t b, struct
 {
 	struct sf_parts pa = sf32_unpack(a, env), pb = sf32_unpack(b, env), r;
 
-	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_sse_nan(&pa, &pb, env) : op(&pa, &pb, env);
+	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_sse_nan(&pa, &pb, env)
+								   : op(&pa, &pb, env);
 	return sf32_pack(&r, env);
 }
 
@@ -171,7 +172,8 @@ static inline uint64_t sf64_binary(sf_binary *op, uint64_t a, uint64_t b, struct
 {
 	struct sf_parts pa = sf64_unpack(a, env), pb = sf64_unpack(b, env), r;
 
-	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_sse_nan(&pa, &pb, env) : op(&pa, &pb, env);
+	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_sse_nan(&pa, &pb, env)
+								   : op(&pa, &pb, env);
 	return sf64_pack(&r, env);
 }
 
@@ -179,11 +181,13 @@ static inline struct f80 sf80_binary(sf_binary *op, struct f80 a, struct f80 b, 
 {
 	struct sf_parts pa = sf80_unpack(a), pb = sf80_unpack(b), r;
 
-	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_x87_nan(&pa, &pb, env) : op(&pa, &pb, env);
+	r = pa.class >= SF_CLASS_QNAN || pb.class >= SF_CLASS_QNAN ? sf_x87_nan(&pa, &pb, env)
+								   : op(&pa, &pb, env);
 	return sf80_pack_precise(&r, env);
 }
 
-/* A NaN operand keeps its sign, so a difference is not the sum with the second operand's sign turned outside. */
+/* A NaN operand keeps its sign, so a difference is not the sum with the second operand's sign turned outside.
+ */
 static struct sf_parts sf_parts_sub(const struct sf_parts *a, const struct sf_parts *b, struct sf_env *env)
 {
 	struct sf_parts negated = *b;

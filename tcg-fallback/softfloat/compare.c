@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Comparisons, minimum and maximum. The relation is found on parts; which NaNs raise SF_INVALID is the caller's
- * choice. COMISS, UCOMISS, MINSS, MAXSS: SDM vol. 2; FCOM, FUCOM: SDM vol. 1, 8.3.6.
+ * Comparisons, minimum and maximum. The relation is found on parts; which NaNs raise SF_INVALID is the
+ * caller's choice. COMISS, UCOMISS, MINSS, MAXSS: SDM vol. 2; FCOM, FUCOM: SDM vol. 1, 8.3.6.
  */
-#include "tcg-fallback/softfloat/parts.h"
+#include "tcg-fallback/softfloat/pack.h"
 
 static enum sf_relation sf_relation_of_ordered(const struct sf_parts *a, const struct sf_parts *b)
 {
@@ -19,7 +19,7 @@ static enum sf_relation sf_relation_of_ordered(const struct sf_parts *a, const s
 		magnitude = a->class == SF_CLASS_INF ? SF_EQUAL : sf_parts_compare_magnitude(a, b);
 	else
 		magnitude = a->class == SF_CLASS_INF ? SF_GREATER : SF_LESS;
-	return a->sign ? (enum sf_relation)-(int)magnitude : magnitude;
+	return a->sign ? (enum sf_relation) - (int)magnitude : magnitude;
 }
 
 static enum sf_relation sf_parts_compare(const struct sf_parts *a, const struct sf_parts *b, bool quiet,

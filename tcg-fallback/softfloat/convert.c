@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Conversions among f32, f64, f80, integers and packed BCD, and rounding to an integral value. Integer and BCD
- * indefinites: SDM vol. 1, 4.8.2 and table 4-4.
+ * Conversions among f32, f64, f80, integers and packed BCD, and rounding to an integral value. Integer and
+ * BCD indefinites: SDM vol. 1, 4.8.2 and table 4-4.
  */
-#include "tcg-fallback/softfloat/parts.h"
+#include "tcg-fallback/softfloat/pack.h"
 
 /* The largest magnitude of an 18-digit number. */
 #define BCD_MAX 999999999999999999ull
 
-/* Magnitude of a value rounded to an integer, UINT64_MAX where there is none; *inexact is only set, never raised. */
+/*
+ * Magnitude of a value rounded to an integer, UINT64_MAX where there is none; *inexact is only set, never
+ * raised.
+ */
 static uint64_t sf_parts_to_magnitude(const struct sf_parts *a, enum sf_rounding rounding, bool *inexact,
 				      struct sf_env *env)
 {
@@ -24,7 +27,8 @@ static uint64_t sf_parts_to_magnitude(const struct sf_parts *a, enum sf_rounding
 }
 
 /* A signed integer of some width, or its indefinite. */
-static int64_t sf_parts_to_int(const struct sf_parts *a, int bits, enum sf_rounding rounding, struct sf_env *env)
+static int64_t sf_parts_to_int(const struct sf_parts *a, int bits, enum sf_rounding rounding,
+			       struct sf_env *env)
 {
 	uint64_t limit = 1ull << (bits - 1);
 	bool inexact;

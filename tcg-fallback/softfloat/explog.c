@@ -4,7 +4,10 @@
  */
 #include "tcg-fallback/softfloat/wide.h"
 
-/* Terms of the series before they fall below 2^-128: at ln(2), and at the square of (sqrt(2) - 1) / (sqrt(2) + 1). */
+/*
+ * Terms of the series before they fall below 2^-128: at ln(2), and at the square of (sqrt(2) - 1) / (sqrt(2)
+ * + 1).
+ */
 #define EXP_TERMS 34
 #define LOG_TERMS 26
 
@@ -111,7 +114,8 @@ static struct f80 sf80_pack_product(const struct sf_parts *p, struct sf_env *env
 	return r;
 }
 
-static struct sf_parts sf_yl2x_of_numbers(const struct sf_parts *x, const struct sf_parts *y, struct sf_env *env)
+static struct sf_parts sf_yl2x_of_numbers(const struct sf_parts *x, const struct sf_parts *y,
+					  struct sf_env *env)
 {
 	struct sf_wide log;
 	bool exact;
@@ -155,7 +159,8 @@ static struct sf_wide sf_wide_log2p1(struct sf_wide x, bool *exact)
 	return sf_log2_series(sf_wide_div(x, sf_wide_add(two, x)));
 }
 
-static struct sf_parts sf_yl2xp1_of_numbers(const struct sf_parts *x, const struct sf_parts *y, struct sf_env *env)
+static struct sf_parts sf_yl2xp1_of_numbers(const struct sf_parts *x, const struct sf_parts *y,
+					    struct sf_env *env)
 {
 	bool exact, below = x->sign && x->class == SF_CLASS_FINITE && x->exp >= 0;
 	struct sf_wide log;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one shape in which all three formats are computed: a class, a sign, an exponent and a left-aligned significand
- * with 64 further bits below it. A value is taken apart, an exact (or sticky) result is made, and sf32_pack,
- * sf64_pack or sf80_pack rounds it once. Private to softfloat/. SDM vol. 1, 4.8 and 4.9.
+ * The one shape in which all three formats are computed: a class, a sign, an exponent and a left-aligned
+ * significand with 64 further bits below it. A value is taken apart, an exact (or sticky) result is made, and
+ * pack.h rounds it once. Private to softfloat/. SDM vol. 1, 4.8 and 4.9.
  */
 #pragma once
 
@@ -27,9 +27,9 @@ struct sf_parts {
 	uint64_t hi;         /* finite: bit 63 is set; NaN: payload below the quiet bit 62, bit 63 set */
 	uint64_t lo;         /* the bits below hi, the last one sticky; 0 in an operand */
 	int32_t exp;         /* finite: weight of bit 63 of hi, as a power of two */
-	bool sign;           /* */
+	bool sign;           /* true: negative */
 	bool denormal;       /* the operand was a denormal (or pseudo-denormal) */
-	enum sf_class class; /* */
+	enum sf_class class; /* what the other fields mean */
 };
 
 static inline struct sf_parts sf_parts_zero(bool sign)
@@ -93,20 +93,6 @@ static inline sf_u128 sf_shift_right_jam(sf_u128 v, unsigned int count)
 	return (v >> count) | ((v << (128 - count)) != 0);
 }
 
-/* Taking apart; f32 and f64 honour env->daz. */
-struct sf_parts sf32_unpack(uint32_t a, const struct sf_env *env);
-struct sf_parts sf64_unpack(uint64_t a, const struct sf_env *env);
-struct sf_parts sf80_unpack(struct f80 a);
-
-/*
- * Rounding and putting together; raises SF_OVERFLOW, SF_UNDERFLOW and SF_INEXACT and sets rounded_up. A NaN must
- * be quiet by now. sf80_pack_precise rounds to env->precision, sf80_pack always to 64 bits.
- */
-uint32_t sf32_pack(const struct sf_parts *p, struct sf_env *env);
-uint64_t sf64_pack(const struct sf_parts *p, struct sf_env *env);
-struct f80 sf80_pack(const struct sf_parts *p, struct sf_env *env);
-struct f80 sf80_pack_precise(const struct sf_parts *p, struct sf_env *env);
-
 /* The NaN that comes of an operation with at least one operand of class SF_CLASS_QNAN or above. */
 struct sf_parts sf_sse_nan(const struct sf_parts *a, const struct sf_parts *b, struct sf_env *env);
 struct sf_parts sf_x87_nan(const struct sf_parts *a, const struct sf_parts *b, struct sf_env *env);
@@ -115,10 +101,16 @@ struct sf_parts sf_unary_nan(const struct sf_parts *a, struct sf_env *env);
 /* |a| against |b|, both finite and not zero. */
 enum sf_relation sf_parts_compare_magnitude(const struct sf_parts *a, const struct sf_parts *b);
 
-/* Rounds a finite value to an integral one in place (class zero when nothing is left); true when it was inexact. */
+/*
+ * Rounds a finite value to an integral one in place (class zero when nothing is left); true when it was
+ * inexact.
+ */
 bool sf_parts_round_to_int(struct sf_parts *p, enum sf_rounding rounding, struct sf_env *env);
 
-/* Whether the bits below the last kept one round the magnitude up; rest is a 64-bit fraction of that last bit. */
+/*
+ * Whether the bits below the last kept one round the magnitude up; rest is a 64-bit fraction of that last
+ * bit.
+ */
 static inline bool sf_rounds_up(uint8_t rounding, bool sign, bool odd, uint64_t rest)
 {
 	switch ((enum sf_rounding)(rounding & 3)) {

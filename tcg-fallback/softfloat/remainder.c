@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87 operations on exponents and integer quotients: FPREM, FPREM1, FSCALE, FXTRACT (SDM vol. 2). All but the
- * result of FSCALE are exact.
+ * The x87 operations on exponents and integer quotients: FPREM, FPREM1, FSCALE, FXTRACT (SDM vol. 2). All but
+ * the result of FSCALE are exact.
  */
-#include "tcg-fallback/softfloat/parts.h"
+#include "tcg-fallback/softfloat/pack.h"
 
 /* A scale factor beyond this moves any f80 out of any range, the wrapped exponents included. */
 #define SCALE_LIMIT 0x10000
 
-/* A partial round of FPREM takes this many bits of the quotient less than the exponents differ by, from 32 to 63. */
+/*
+ * A partial round of FPREM takes this many bits of the quotient less than the exponents differ by, from 32
+ * to 63.
+ */
 static int32_t sf_partial_bits(int32_t difference)
 {
 	return (difference & 31) | 32;
@@ -34,8 +37,12 @@ static bool sf_rem_special(const struct sf_parts *a, const struct sf_parts *b, s
 	return a->class == SF_CLASS_ZERO || b->class == SF_CLASS_INF;
 }
 
-/* a modulo b as a magnitude whose bit 63 weighs as b's; the quotient's low bits. The exponents differ by 0 to 63. */
-static uint64_t sf_rem_step(const struct sf_parts *a, const struct sf_parts *b, int32_t difference, uint64_t *quotient)
+/*
+ * a modulo b as a magnitude whose bit 63 weighs as b's; the quotient's low bits. The exponents differ by 0
+ * to 63.
+ */
+static uint64_t sf_rem_step(const struct sf_parts *a, const struct sf_parts *b, int32_t difference,
+			    uint64_t *quotient)
 {
 	sf_u128 dividend = (sf_u128)a->hi << difference;
 
@@ -94,7 +101,8 @@ static struct sf_parts sf_rem_divide(const struct sf_parts *a, const struct sf_p
 	return r;
 }
 
-static struct f80 sf80_rem(struct f80 a, struct f80 b, bool nearest, struct sf80_quotient *q, struct sf_env *env)
+static struct f80 sf80_rem(struct f80 a, struct f80 b, bool nearest, struct sf80_quotient *q,
+			   struct sf_env *env)
 {
 	struct sf_parts pa = sf80_unpack(a), pb = sf80_unpack(b), r;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FSIN, FCOS, FSINCOS, FPTAN. The operand is reduced exactly by the x87's own 66-bit pi (SDM vol. 1, 8.3.8), so the
- * values near multiples of pi are those of the hardware rather than of mathematics; then Taylor's series is summed in
- * 128-bit fractions.
+ * FSIN, FCOS, FSINCOS, FPTAN. The operand is reduced exactly by the x87's own 66-bit pi (SDM vol. 1, 8.3.8),
+ * so the values near multiples of pi are those of the hardware rather than of mathematics; then Taylor's
+ * series is summed in 128-bit fractions.
  */
 #include "tcg-fallback/softfloat/wide.h"
 
@@ -68,8 +68,8 @@ static struct sf_wide sf_angle_sin(const struct sf_angle *angle, unsigned int qu
 }
 
 /*
- * A small angle has the first two terms of its own series, x (1 + x^2/3): a quotient of two numbers just below one would
- * not show that the tangent is above the angle.
+ * A small angle has the first two terms of its own series, x (1 + x^2/3): a quotient of two numbers just
+ * below one would not show that the tangent is above the angle.
  */
 static struct sf_wide sf_angle_tan(const struct sf_angle *angle)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Floating point with 128 bits of significand, and 128-bit fractions: what the transcendentals are computed in. Results
- * are truncated, an error of a few units in the last of 128 places being far below what 64 bits show. Private to softfloat/.
+ * Floating point with 128 bits of significand, and 128-bit fractions: what the transcendentals are computed
+ * in. Results are truncated, an error of a few units in the last of 128 places being far below what 64 bits
+ * show. Private to softfloat/.
  */
 #pragma once
 
-#include "tcg-fallback/softfloat/parts.h"
+#include "tcg-fallback/softfloat/pack.h"
 
 #define SF_U128(high, low) (((sf_u128)(high) << 64) | (low))
 

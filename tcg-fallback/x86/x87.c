@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decoding of the x87 escapes: tables by ModRM to the instructions, and the checks that come before every one of them.
- * The tables follow Intel SDM vol. 2, A.5.2; the aliases that it leaves out (FSTP1, FXCH4, FCOM2, FFREEP, ...) are those
- * of the 8087 and 80287 that all successors still execute.
+ * Decoding of the x87 escapes: tables by ModRM to the instructions, and the checks that come before every one
+ * of them. The tables follow Intel SDM vol. 2, A.5.2; the aliases that it leaves out (FSTP1, FXCH4, FCOM2,
+ * FFREEP, ...) are those of the 8087 and 80287 that all successors still execute.
  */
 #include "tcg-fallback/x86/x87_state.h"
 
@@ -19,12 +19,13 @@ struct x87_escape {
 
 static const struct x87_group group_d9_2 = {{x87_fnop}};
 static const struct x87_group group_d9_4 = {{x87_fchs, x87_fabs, NULL, NULL, x87_ftst, x87_fxam}};
-static const struct x87_group group_d9_5 = {{x87_fld_constant, x87_fld_constant, x87_fld_constant, x87_fld_constant,
-					     x87_fld_constant, x87_fld_constant, x87_fld_constant}};
-static const struct x87_group group_d9_6 = {{x87_f2xm1, x87_fyl2x, x87_fptan, x87_fpatan, x87_fxtract, x87_fprem1,
-					     x87_fdecstp, x87_fincstp}};
-static const struct x87_group group_d9_7 = {{x87_fprem, x87_fyl2xp1, x87_fsqrt, x87_fsincos, x87_frndint, x87_fscale,
-					     x87_fsin, x87_fcos}};
+static const struct x87_group group_d9_5 = {{x87_fld_constant, x87_fld_constant, x87_fld_constant,
+					     x87_fld_constant, x87_fld_constant, x87_fld_constant,
+					     x87_fld_constant}};
+static const struct x87_group group_d9_6 = {
+	{x87_f2xm1, x87_fyl2x, x87_fptan, x87_fpatan, x87_fxtract, x87_fprem1, x87_fdecstp, x87_fincstp}};
+static const struct x87_group group_d9_7 = {
+	{x87_fprem, x87_fyl2xp1, x87_fsqrt, x87_fsincos, x87_frndint, x87_fscale, x87_fsin, x87_fcos}};
 static const struct x87_group group_da_5 = {{NULL, x87_fucompp}};
 static const struct x87_group group_db_4 = {{x87_ignored, x87_ignored, x87_fnclex, x87_fninit, x87_ignored}};
 static const struct x87_group group_de_3 = {{NULL, x87_fcompp}};
@@ -33,8 +34,8 @@ static const struct x87_group group_df_4 = {{x87_fnstsw_ax}};
 static const struct x87_escape escape_d8 = {
 	.mem = {x87_arith_m32, x87_arith_m32, x87_arith_m32, x87_arith_m32, x87_arith_m32, x87_arith_m32,
 		x87_arith_m32, x87_arith_m32},
-	.sti = {x87_arith_st0_sti, x87_arith_st0_sti, x87_fcom, x87_fcomp, x87_arith_st0_sti, x87_arith_st0_sti,
-		x87_arith_st0_sti, x87_arith_st0_sti},
+	.sti = {x87_arith_st0_sti, x87_arith_st0_sti, x87_fcom, x87_fcomp, x87_arith_st0_sti,
+		x87_arith_st0_sti, x87_arith_st0_sti, x87_arith_st0_sti},
 };
 
 static const struct x87_escape escape_d9 = {
@@ -44,14 +45,15 @@ static const struct x87_escape escape_d9 = {
 };
 
 static const struct x87_escape escape_da = {
-	.mem = {x87_arith_m32i, x87_arith_m32i, x87_arith_m32i, x87_arith_m32i, x87_arith_m32i, x87_arith_m32i,
-		x87_arith_m32i, x87_arith_m32i},
+	.mem = {x87_arith_m32i, x87_arith_m32i, x87_arith_m32i, x87_arith_m32i, x87_arith_m32i,
+		x87_arith_m32i, x87_arith_m32i, x87_arith_m32i},
 	.sti = {x87_fcmov, x87_fcmov, x87_fcmov, x87_fcmov},
 	.group = {[5] = &group_da_5},
 };
 
 static const struct x87_escape escape_db = {
-	.mem = {x87_fild_m32, x87_fisttp_m32, x87_fist_m32, x87_fistp_m32, NULL, x87_fld_m80, NULL, x87_fstp_m80},
+	.mem = {x87_fild_m32, x87_fisttp_m32, x87_fist_m32, x87_fistp_m32, NULL, x87_fld_m80, NULL,
+		x87_fstp_m80},
 	.sti = {x87_fcmov, x87_fcmov, x87_fcmov, x87_fcmov, NULL, x87_fucomi, x87_fcomi},
 	.group = {[4] = &group_db_4},
 };
@@ -59,20 +61,21 @@ static const struct x87_escape escape_db = {
 static const struct x87_escape escape_dc = {
 	.mem = {x87_arith_m64, x87_arith_m64, x87_arith_m64, x87_arith_m64, x87_arith_m64, x87_arith_m64,
 		x87_arith_m64, x87_arith_m64},
-	.sti = {x87_arith_sti_st0, x87_arith_sti_st0, x87_fcom, x87_fcomp, x87_arith_sti_st0, x87_arith_sti_st0,
-		x87_arith_sti_st0, x87_arith_sti_st0},
+	.sti = {x87_arith_sti_st0, x87_arith_sti_st0, x87_fcom, x87_fcomp, x87_arith_sti_st0,
+		x87_arith_sti_st0, x87_arith_sti_st0, x87_arith_sti_st0},
 };
 
 static const struct x87_escape escape_dd = {
-	.mem = {x87_fld_m64, x87_fisttp_m64, x87_fst_m64, x87_fstp_m64, x87_frstor, NULL, x87_fnsave, x87_fnstsw_m16},
+	.mem = {x87_fld_m64, x87_fisttp_m64, x87_fst_m64, x87_fstp_m64, x87_frstor, NULL, x87_fnsave,
+		x87_fnstsw_m16},
 	.sti = {x87_ffree, x87_fxch, x87_fst_sti, x87_fstp_sti, x87_fucom, x87_fucomp},
 };
 
 static const struct x87_escape escape_de = {
-	.mem = {x87_arith_m16i, x87_arith_m16i, x87_arith_m16i, x87_arith_m16i, x87_arith_m16i, x87_arith_m16i,
-		x87_arith_m16i, x87_arith_m16i},
-	.sti = {x87_arithp_sti_st0, x87_arithp_sti_st0, x87_fcomp, NULL, x87_arithp_sti_st0, x87_arithp_sti_st0,
-		x87_arithp_sti_st0, x87_arithp_sti_st0},
+	.mem = {x87_arith_m16i, x87_arith_m16i, x87_arith_m16i, x87_arith_m16i, x87_arith_m16i,
+		x87_arith_m16i, x87_arith_m16i, x87_arith_m16i},
+	.sti = {x87_arithp_sti_st0, x87_arithp_sti_st0, x87_fcomp, NULL, x87_arithp_sti_st0,
+		x87_arithp_sti_st0, x87_arithp_sti_st0, x87_arithp_sti_st0},
 	.group = {[3] = &group_de_3},
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87's arithmetic, comparisons and transcendentals: operands from the stack or from memory, softfloat/ for the
- * value, the result and the condition codes back. Memory is read before anything changes. Intel SDM vol. 2.
+ * The x87's arithmetic, comparisons and transcendentals: operands from the stack or from memory, softfloat/
+ * for the value, the result and the condition codes back. Memory is read before anything changes. Intel SDM
+ * vol. 2.
  */
 #include "tcg-fallback/x86/x87_state.h"
 
@@ -76,7 +77,8 @@ static void x87_compare_finish(struct x86_cpu *cpu, const struct x86_insn *in, e
 }
 
 /* st(0) op a memory operand that has been read and widened; env already knows whether it was a denormal. */
-static void x87_arith_operand(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 b, struct sf_env *env)
+static void x87_arith_operand(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 b,
+			      struct sf_env *env)
 {
 	unsigned int op = in->reg & 7;
 	bool empty = x87_is_empty(cpu, 0);
@@ -130,8 +132,8 @@ void x87_arith_m16i(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_arith_operand(cpu, in, sf80_from_i64(b), &env);
 }
 
-static enum sf_relation x87_compare_registers(const struct x86_cpu *cpu, const struct x86_insn *in, bool quiet,
-					      struct sf_env *env)
+static enum sf_relation x87_compare_registers(const struct x86_cpu *cpu, const struct x86_insn *in,
+					      bool quiet, struct sf_env *env)
 {
 	unsigned int i = in->rm & 7;
 
@@ -290,7 +292,8 @@ void x87_fabs(struct x86_cpu *cpu, const struct x86_insn *in)
 }
 
 /* st(0) = op(st(0)) */
-static void x87_unary(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 (*op)(struct f80, struct sf_env *))
+static void x87_unary(struct x86_cpu *cpu, const struct x86_insn *in,
+		      struct f80 (*op)(struct f80, struct sf_env *))
 {
 	struct sf_env env = x87_env(cpu);
 	struct f80 r = SF80_DEFAULT_NAN;
@@ -396,7 +399,8 @@ void x87_fprem1(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_remainder(cpu, in, true);
 }
 
-/* Writes st(0) and pushes one more, for the instructions with two results. env has told that there is room. */
+/* Writes st(0) and pushes one more, for the instructions with two results. env has told that there is room.
+ */
 static void x87_put_two(struct x86_cpu *cpu, struct f80 below, struct f80 top)
 {
 	x87_put(cpu, 0, below);
@@ -425,7 +429,8 @@ void x87_fxtract(struct x86_cpu *cpu, const struct x86_insn *in)
 }
 
 /* C2 tells an operand that is too large, and is cleared otherwise, by a fault too. True: write the result. */
-static bool x87_trig_commit(struct x86_cpu *cpu, const struct x86_insn *in, const struct sf_env *env, bool in_range)
+static bool x87_trig_commit(struct x86_cpu *cpu, const struct x86_insn *in, const struct sf_env *env,
+			    bool in_range)
 {
 	bool completed = x87_commit(cpu, in, env);
 

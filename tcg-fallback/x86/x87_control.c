@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87's control instructions: control and status word, environment and whole state in their four memory images.
- * They leave FIP, FDP and FOP alone. Intel SDM vol. 1, 8.1.10, figures 8-9 to 8-12:
+ * The x87's control instructions: control and status word, environment and whole state in their four memory
+ * images. They leave FIP, FDP and FOP alone. Intel SDM vol. 1, 8.1.10, figures 8-9 to 8-12:
  *
  *   word or dword   protected mode        real and virtual-8086 mode
  *   0  control

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87's loads, stores, exchanges, conditional moves and constants. A store to memory happens before any state
- * changes, so that a page fault leaves the instruction as if it had not begun. Intel SDM vol. 2.
+ * The x87's loads, stores, exchanges, conditional moves and constants. A store to memory happens before any
+ * state changes, so that a page fault leaves the instruction as if it had not begun. Intel SDM vol. 2.
  */
 #include <string.h>
 
 #include "tcg-fallback/x86/x87_state.h"
 
-/* Pushes a value that a load has made; a full stack gives the default NaN, unless the source was the fault. */
+/* Pushes a value that a load has made; a full stack gives the default NaN, unless the source was the fault.
+ */
 static void x87_load(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 value, struct sf_env *env)
 {
 	if (!x87_is_empty(cpu, 7) && !(env->flags & X87_STATUS_SF)) {
@@ -127,9 +128,23 @@ void x87_fstp1(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_pop(cpu);
 }
 
+/* Sizes of a power of two are checked for alignment (#AC). */
+static void x87_store_bytes(struct x86_cpu *cpu, const struct x86_insn *in, const void *value,
+			    size_t size_bytes)
+{
+	uint64_t word = 0;
+
+	if (size_bytes > sizeof(word)) {
+		x86_st_bytes(cpu, in->seg, x86_insn_ea(cpu, in), value, size_bytes);
+		return;
+	}
+	memcpy(&word, value, size_bytes);
+	x86_st(cpu, in->seg, x86_insn_ea(cpu, in), word, (unsigned int)size_bytes);
+}
+
 /*
- * Stores the low size_bytes of value, unless an unmasked exception forbids it, then completes the instruction. Overflow
- * and underflow have no result in memory either (SDM vol. 1, 8.5.4).
+ * Stores the low size_bytes of value, unless an unmasked exception forbids it, then completes the
+ * instruction. Overflow and underflow have no result in memory either (SDM vol. 1, 8.5.4).
  */
 static void x87_store(struct x86_cpu *cpu, const struct x86_insn *in, const void *value, size_t size_bytes,
 		      const struct sf_env *env, bool pop)
@@ -137,7 +152,7 @@ static void x87_store(struct x86_cpu *cpu, const struct x86_insn *in, const void
 	bool stores = !(env->flags & env->unmasked & (SF_ALL & ~SF_INEXACT));
 
 	if (stores)
-		x86_st_bytes(cpu, in->seg, x86_insn_ea(cpu, in), value, size_bytes);
+		x87_store_bytes(cpu, in, value, size_bytes);
 	x87_commit(cpu, in, env);
 	if (stores && pop)
 		x87_pop(cpu);
@@ -314,7 +329,10 @@ void x87_fxch(struct x86_cpu *cpu, const struct x86_insn *in)
 	x87_put(cpu, i, a);
 }
 
-/* DA and DB C0 to DF: below, equal, below or equal, unordered; DB negates. The status word is only touched by a fault. */
+/*
+ * DA and DB C0 to DF: below, equal, below or equal, unordered; DB negates. The status word is only touched by
+ * a fault.
+ */
 void x87_fcmov(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	static const uint32_t condition[4] = {FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_PF};
@@ -335,8 +353,8 @@ void x87_fcmov(struct x86_cpu *cpu, const struct x86_insn *in)
 }
 
 /*
- * A constant of D9 E8 to EE: its significand cut to 64 bits, and whether the rest rounds it up to the nearest; rounding
- * up always and rounding down never adds one. Source: the binary expansions of the numbers.
+ * A constant of D9 E8 to EE: its significand cut to 64 bits, and whether the rest rounds it up to the
+ * nearest; rounding up always and rounding down never adds one. Source: the binary expansions of the numbers.
  */
 struct x87_constant {
 	struct f80 cut;
@@ -359,8 +377,8 @@ void x87_fld_constant(struct x86_cpu *cpu, const struct x86_insn *in)
 	struct sf_env env = x87_env(cpu);
 	struct f80 value = constant->cut;
 
-	if (constant->inexact && (env.rounding == SF_ROUND_UP ||
-				  (env.rounding == SF_ROUND_NEAREST && constant->nearest_is_up)))
+	if (constant->inexact &&
+	    (env.rounding == SF_ROUND_UP || (env.rounding == SF_ROUND_NEAREST && constant->nearest_is_up)))
 		value.mant++;
 	x87_load(cpu, in, value, &env);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87's status, control and tag words, its pending exception and the pointers to the last instruction. Knows no
- * instruction. Intel SDM vol. 1, 8.1.
+ * The x87's status, control and tag words, its pending exception and the pointers to the last instruction.
+ * Knows no instruction. Intel SDM vol. 1, 8.1.
  */
 #include "tcg-fallback/x86/x87_state.h"
 
@@ -18,7 +18,7 @@ static void x87_summary_update(struct x86_cpu *cpu)
 	bool was_pending = cpu->fpu.status & X87_STATUS_ES;
 	bool pending = cpu->fpu.status & ~cpu->fpu.control & SF_ALL;
 
-	cpu->fpu.status &= (uint16_t)~(X87_STATUS_ES | X87_STATUS_B);
+	cpu->fpu.status &= (uint16_t) ~(X87_STATUS_ES | X87_STATUS_B);
 	if (pending)
 		cpu->fpu.status |= X87_STATUS_ES | X87_STATUS_B;
 	if (pending != was_pending)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host CPU as the oracle of the soft floating point: operands worth testing, and small thunks that run one
- * instruction natively and tell its result and its flags. Only x86-64 hosts have one; elsewhere the tests skip.
+ * The host CPU as the oracle of the soft floating point: operands worth testing, and small thunks that run
+ * one instruction natively and tell its result and its flags. Only x86-64 hosts have one; elsewhere the tests
+ * skip.
  */
 #pragma once
 
@@ -139,26 +140,29 @@ struct oracle_x87 {
 
 #if SOFTFLOAT_HAS_ORACLE
 
-/* A native thunk: b and a are pushed, the code runs under `control`, and what is there afterwards is taken down. */
-#define ORACLE_X87(name, code)                                                                                       \
-	static void native_##name(const struct f80 *a, const struct f80 *b, uint16_t control,                    \
-				  struct oracle_x87 *out)                                                           \
-	{                                                                                                        \
-		__asm__ volatile("fninit\n\t"                                                                    \
-				 "fldt %[b]\n\t"                                                                 \
-				 "fldt %[a]\n\t"                                                                 \
-				 "fldcw %[cw]\n\t" code "\n\t"                                                   \
-				 "fnstsw %[sw]\n\t"                                                              \
-				 "fnclex\n\t"                                                                    \
-				 "fldcw %[calm]\n\t"                                                             \
-				 "fstpt %[st0]\n\t"                                                              \
-				 "fstpt %[st1]\n\t"                                                              \
-				 "fninit"                                                                        \
-				 : [sw] "=m"(out->status), [st0] "=m"(out->st0), [st1] "=m"(out->st1),           \
-				   [mem] "+m"(out->mem)                                                          \
-				 : [a] "m"(*a), [b] "m"(*b), [cw] "m"(control), [calm] "m"((uint16_t){0x37f})    \
-				 : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)",          \
-				   "cc");                                                                        \
+/*
+ * A native thunk: b and a are pushed, the code runs under `control`, and what is there afterwards is taken
+ * down.
+ */
+#define ORACLE_X87(name, code)                                                                               \
+	static void native_##name(const struct f80 *a, const struct f80 *b, uint16_t control,                \
+				  struct oracle_x87 *out)                                                    \
+	{                                                                                                    \
+		__asm__ volatile(                                                                            \
+			"fninit\n\t"                                                                         \
+			"fldt %[b]\n\t"                                                                      \
+			"fldt %[a]\n\t"                                                                      \
+			"fldcw %[cw]\n\t" code "\n\t"                                                        \
+			"fnstsw %[sw]\n\t"                                                                   \
+			"fnclex\n\t"                                                                         \
+			"fldcw %[calm]\n\t"                                                                  \
+			"fstpt %[st0]\n\t"                                                                   \
+			"fstpt %[st1]\n\t"                                                                   \
+			"fninit"                                                                             \
+			: [sw] "=m"(out->status), [st0] "=m"(out->st0), [st1] "=m"(out->st1),                \
+			  [mem] "+m"(out->mem)                                                               \
+			: [a] "m"(*a), [b] "m"(*b), [cw] "m"(control), [calm] "m"((uint16_t){0x37f})         \
+			: "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "cc");        \
 	}
 
 #endif

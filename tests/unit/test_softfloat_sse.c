@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every f32 and f64 operation of softfloat/ against the host's SSE unit: results and all six flags, in every rounding
- * mode, with DAZ and FTZ, and with exceptions unmasked (then the #XM signal is the answer). SDM vol. 1, 11.5.
+ * Every f32 and f64 operation of softfloat/ against the host's SSE unit: results and all six flags, in every
+ * rounding mode, with DAZ and FTZ, and with exceptions unmasked (then the #XM signal is the answer). SDM vol.
+ * 1, 11.5.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -48,39 +49,39 @@ static void on_fpe(int signo, siginfo_t *info, void *context)
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fpe_signal.resume_rip;
 }
 
-#define NATIVE(name, code)                                                                                       \
-	static uint64_t native_##name(uint64_t a, uint64_t b, struct oracle_sse *s)                              \
-	{                                                                                                        \
-		uint64_t r;                                                                                      \
-		uint32_t calm = 0x1f80;                                                                          \
-                                                                                                                 \
-		fpe_signal.raised = false;                                                                       \
-		__asm__ volatile("lea 1f(%%rip), %%rax\n\t"                                                      \
-				 "mov %%rax, %[resume]\n\t"                                                      \
-				 "movq %[a], %%xmm0\n\t"                                                         \
-				 "movq %[b], %%xmm1\n\t"                                                         \
-				 "mov %[a], %%rax\n\t"                                                           \
-				 "ldmxcsr %[in]\n\t" code "\n1:\tstmxcsr %[out]\n\t"                             \
-				 "ldmxcsr %[calm]\n\t"                                                           \
-				 : [r] "=&r"(r), [out] "=m"(s->status), [resume] "=m"(fpe_signal.resume_rip)     \
-				 : [a] "r"(a), [b] "r"(b), [in] "m"(s->control), [calm] "m"(calm)                \
-				 : "rax", "rcx", "xmm0", "xmm1", "cc", "memory");                                \
-		s->raised = fpe_signal.raised;                                                                   \
-		if (s->raised)                                                                                   \
-			s->status = fpe_signal.mxcsr;                                                            \
-		return r;                                                                                        \
+#define NATIVE(name, code)                                                                                   \
+	static uint64_t native_##name(uint64_t a, uint64_t b, struct oracle_sse *s)                          \
+	{                                                                                                    \
+		uint64_t r;                                                                                  \
+		uint32_t calm = 0x1f80;                                                                      \
+                                                                                                             \
+		fpe_signal.raised = false;                                                                   \
+		__asm__ volatile("lea 1f(%%rip), %%rax\n\t"                                                  \
+				 "mov %%rax, %[resume]\n\t"                                                  \
+				 "movq %[a], %%xmm0\n\t"                                                     \
+				 "movq %[b], %%xmm1\n\t"                                                     \
+				 "mov %[a], %%rax\n\t"                                                       \
+				 "ldmxcsr %[in]\n\t" code "\n1:\tstmxcsr %[out]\n\t"                         \
+				 "ldmxcsr %[calm]\n\t"                                                       \
+				 : [r] "=&r"(r), [out] "=m"(s->status), [resume] "=m"(fpe_signal.resume_rip) \
+				 : [a] "r"(a), [b] "r"(b), [in] "m"(s->control), [calm] "m"(calm)            \
+				 : "rax", "rcx", "xmm0", "xmm1", "cc", "memory");                            \
+		s->raised = fpe_signal.raised;                                                               \
+		if (s->raised)                                                                               \
+			s->status = fpe_signal.mxcsr;                                                        \
+		return r;                                                                                    \
 	}
 
-#define SOFT(name, expression)                                                                                   \
-	static uint64_t soft_##name(uint64_t a, uint64_t b, struct sf_env *env)                                  \
-	{                                                                                                        \
-		return (uint64_t)(expression);                                                                   \
+#define SOFT(name, expression)                                                                               \
+	static uint64_t soft_##name(uint64_t a, uint64_t b, struct sf_env *env)                              \
+	{                                                                                                    \
+		return (uint64_t)(expression);                                                               \
 	}
 
-#define BINARY(name)                                                                                             \
-	NATIVE(name##ss, #name "ss %%xmm1, %%xmm0\n\tmovd %%xmm0, %k[r]")                                        \
-	NATIVE(name##sd, #name "sd %%xmm1, %%xmm0\n\tmovq %%xmm0, %[r]")                                         \
-	SOFT(name##ss, sf32_##name((uint32_t)a, (uint32_t)b, env))                                               \
+#define BINARY(name)                                                                                         \
+	NATIVE(name##ss, #name "ss %%xmm1, %%xmm0\n\tmovd %%xmm0, %k[r]")                                    \
+	NATIVE(name##sd, #name "sd %%xmm1, %%xmm0\n\tmovq %%xmm0, %[r]")                                     \
+	SOFT(name##ss, sf32_##name((uint32_t)a, (uint32_t)b, env))                                           \
 	SOFT(name##sd, sf64_##name(a, b, env))
 
 /* CF, PF and ZF as LAHF shows them. */
@@ -95,16 +96,19 @@ static uint64_t ah_of_relation(enum sf_relation relation)
 	return ~0ull;
 }
 
-#define COMPARE(name, function)                                                                                  \
-	NATIVE(name##ss, #name "ss %%xmm1, %%xmm0\n\tlahf\n\tshr $8, %%eax\n\tand $0x45, %%eax\n\tmov %%eax, %k[r]")            \
-	NATIVE(name##sd, #name "sd %%xmm1, %%xmm0\n\tlahf\n\tshr $8, %%eax\n\tand $0x45, %%eax\n\tmov %%eax, %k[r]")            \
-	SOFT(name##ss, ah_of_relation(sf32_##function((uint32_t)a, (uint32_t)b, env)))                           \
+#define COMPARE(name, function)                                                                              \
+	NATIVE(name##ss,                                                                                     \
+	       #name "ss %%xmm1, %%xmm0\n\tlahf\n\tshr $8, %%eax\n\tand $0x45, %%eax\n\tmov %%eax, %k[r]")   \
+	NATIVE(name##sd,                                                                                     \
+	       #name "sd %%xmm1, %%xmm0\n\tlahf\n\tshr $8, %%eax\n\tand $0x45, %%eax\n\tmov %%eax, %k[r]")   \
+	SOFT(name##ss, ah_of_relation(sf32_##function((uint32_t)a, (uint32_t)b, env)))                       \
 	SOFT(name##sd, ah_of_relation(sf64_##function(a, b, env)))
 
-#define ROUND(imm)                                                                                               \
-	NATIVE(roundss##imm, "roundss $" #imm ", %%xmm0, %%xmm0\n\tmovd %%xmm0, %k[r]")                          \
-	NATIVE(roundsd##imm, "roundsd $" #imm ", %%xmm0, %%xmm0\n\tmovq %%xmm0, %[r]")                           \
-	SOFT(roundss##imm, sf32_round_to_int((uint32_t)a, imm & 4 ? env->rounding : imm & 3, !(imm & 8), env))   \
+#define ROUND(imm)                                                                                           \
+	NATIVE(roundss##imm, "roundss $" #imm ", %%xmm0, %%xmm0\n\tmovd %%xmm0, %k[r]")                      \
+	NATIVE(roundsd##imm, "roundsd $" #imm ", %%xmm0, %%xmm0\n\tmovq %%xmm0, %[r]")                       \
+	SOFT(roundss##imm,                                                                                   \
+	     sf32_round_to_int((uint32_t)a, imm & 4 ? env->rounding : imm & 3, !(imm & 8), env))             \
 	SOFT(roundsd##imm, sf64_round_to_int(a, imm & 4 ? env->rounding : imm & 3, !(imm & 8), env))
 
 BINARY(add)
@@ -154,9 +158,12 @@ SOFT(cvtsi2ssq, sf32_from_i64((int64_t)a, env))
 SOFT(cvtsi2sdl, sf64_from_i32((int32_t)a, env))
 SOFT(cvtsi2sdq, sf64_from_i64((int64_t)a, env))
 
-#define OP(name, operand) {#name, operand, native_##name, soft_##name}
-#define OP_BOTH(name)     OP(name##ss, OPERAND_F32), OP(name##sd, OPERAND_F64)
-#define OP_ROUND(imm)     OP(roundss##imm, OPERAND_F32), OP(roundsd##imm, OPERAND_F64)
+#define OP(name, operand)                                                                                    \
+	{                                                                                                    \
+#name, operand, native_##name, soft_##name                                                   \
+	}
+#define OP_BOTH(name) OP(name##ss, OPERAND_F32), OP(name##sd, OPERAND_F64)
+#define OP_ROUND(imm) OP(roundss##imm, OPERAND_F32), OP(roundsd##imm, OPERAND_F64)
 
 static const struct sse_op sse_ops[] = {
 	OP_BOTH(add),
@@ -193,10 +200,10 @@ static const struct sse_op sse_ops[] = {
 #define SSE_OP_COUNT (sizeof(sse_ops) / sizeof(sse_ops[0]))
 
 static const uint32_t special_f32[] = {
-	0x00000000, 0x00000001, 0x00400000, 0x007fffff, 0x00800000, 0x00800001, 0x00ffffff, 0x01000000, 0x33800000,
-	0x3effffff, 0x3f000000, 0x3f7fffff, 0x3f800000, 0x3f800001, 0x3fc00000, 0x40000000, 0x40200000, 0x4affffff,
-	0x4b000001, 0x4effffff, 0x4f000000, 0x5effffff, 0x5f000000, 0x7f000000, 0x7f7fffff, 0x7f800000, 0x7f800001,
-	0x7fbfffff, 0x7fc00000, 0x7fc12345, 0x7fffffff,
+	0x00000000, 0x00000001, 0x00400000, 0x007fffff, 0x00800000, 0x00800001, 0x00ffffff, 0x01000000,
+	0x33800000, 0x3effffff, 0x3f000000, 0x3f7fffff, 0x3f800000, 0x3f800001, 0x3fc00000, 0x40000000,
+	0x40200000, 0x4affffff, 0x4b000001, 0x4effffff, 0x4f000000, 0x5effffff, 0x5f000000, 0x7f000000,
+	0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fbfffff, 0x7fc00000, 0x7fc12345, 0x7fffffff,
 };
 
 static const uint64_t special_f64[] = {
@@ -246,9 +253,10 @@ static void check_case(const struct sse_op *op, uint64_t a, uint64_t b, uint32_t
 
 	if (raised == s.raised && env.flags == (s.status & 0x3f) && (raised || native == soft))
 		return;
-	print_error("%s(%llx, %llx) mxcsr %x: native %llx flags %02x raised %d, soft %llx flags %02x raised %d\n",
-		    op->name, (unsigned long long)a, (unsigned long long)b, mxcsr, (unsigned long long)native,
-		    s.status & 0x3f, s.raised, (unsigned long long)soft, env.flags, raised);
+	print_error(
+		"%s(%llx, %llx) mxcsr %x: native %llx flags %02x raised %d, soft %llx flags %02x raised %d\n",
+		op->name, (unsigned long long)a, (unsigned long long)b, mxcsr, (unsigned long long)native,
+		s.status & 0x3f, s.raised, (unsigned long long)soft, env.flags, raised);
 	fail();
 }
 
@@ -330,7 +338,8 @@ static void unmasked_exceptions_agree(void **state)
 static void packed_flags_hide_what_was_never_computed(void **state)
 {
 	assert_int_equal(sf_sse_visible_flags(SF_DENORMAL | SF_INEXACT, SF_DENORMAL), SF_DENORMAL);
-	assert_int_equal(sf_sse_visible_flags(SF_DENORMAL | SF_INEXACT, SF_INEXACT), SF_DENORMAL | SF_INEXACT);
+	assert_int_equal(sf_sse_visible_flags(SF_DENORMAL | SF_INEXACT, SF_INEXACT),
+			 SF_DENORMAL | SF_INEXACT);
 	assert_int_equal(sf_sse_visible_flags(SF_OVERFLOW | SF_INEXACT, 0), SF_OVERFLOW | SF_INEXACT);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transcendentals of softfloat/ against the host's x87: within one unit in the last place, equal where the answer
- * is exact or special, with the same exception flags. SDM vol. 1, 8.3.7 to 8.3.10.
+ * The transcendentals of softfloat/ against the host's x87: within one unit in the last place, equal where
+ * the answer is exact or special, with the same exception flags. SDM vol. 1, 8.3.7 to 8.3.10.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,10 +28,10 @@ struct transcendental {
 	soft_fn *soft;
 };
 
-#define SOFT(name, ...)                                                                                          \
-	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)          \
-	{                                                                                                        \
-		__VA_ARGS__;                                                                                     \
+#define SOFT(name, ...)                                                                                      \
+	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)      \
+	{                                                                                                    \
+		__VA_ARGS__;                                                                                 \
 	}
 
 static void trig(bool (*op)(struct f80, struct f80 *, struct sf_env *), struct f80 a, struct sf_env *env,
@@ -125,16 +125,18 @@ static void check_case(const struct transcendental *op, struct f80 a, struct f80
 	if (raised)
 		soft = (struct oracle_x87){.st0 = a, .st1 = b};
 	soft.status |= env.flags;
-	same = within_one_ulp(native.st0, soft.st0) && (op->results < 2 || within_one_ulp(native.st1, soft.st1));
+	same = within_one_ulp(native.st0, soft.st0) &&
+	       (op->results < 2 || within_one_ulp(native.st1, soft.st1));
 	if (same && ((native.status ^ soft.status) & (0x3f | FSW_C2)) == 0)
 		return;
-	print_error("%s a %04x:%016llx b %04x:%016llx fcw %04x\n", op->name, a.sexp, (unsigned long long)a.mant, b.sexp,
-		    (unsigned long long)b.mant, control);
+	print_error("%s a %04x:%016llx b %04x:%016llx fcw %04x\n", op->name, a.sexp,
+		    (unsigned long long)a.mant, b.sexp, (unsigned long long)b.mant, control);
 	print_error("  native %04x:%016llx %04x:%016llx status %04x\n", native.st0.sexp,
 		    (unsigned long long)native.st0.mant, native.st1.sexp, (unsigned long long)native.st1.mant,
 		    native.status);
 	print_error("  soft   %04x:%016llx %04x:%016llx status %04x\n", soft.st0.sexp,
-		    (unsigned long long)soft.st0.mant, soft.st1.sexp, (unsigned long long)soft.st1.mant, soft.status);
+		    (unsigned long long)soft.st0.mant, soft.st1.sexp, (unsigned long long)soft.st1.mant,
+		    soft.status);
 	fail();
 }
 
@@ -167,15 +169,42 @@ static void random_operands_agree(void **state)
 static void specials_agree(void **state)
 {
 	static const struct f80 special[] = {
-		{0, 0}, {1, 0}, {1ull << 62, 0}, {1ull << 63, 0}, {~0ull, 0}, {1ull << 63, 1}, {1ull << 63, 0x3fbe},
-		{1ull << 63, 0x3ffd}, {0x95f619980c4336f7, 0x3ffd}, {0xa000000000000000, 0x3ffd},
-		{1ull << 63, 0x3ffe}, {0xb504f333f9de6484, 0x3ffe}, {0xc90fdaa22168c234, 0x3ffe},
-		{0xc90fdaa22168c235, 0x3ffe}, {~0ull, 0x3ffe}, {1ull << 63, 0x3fff}, {(1ull << 63) + 1, 0x3fff},
-		{0xb504f333f9de6485, 0x3fff}, {0xc90fdaa22168c235, 0x3fff}, {0xc000000000000000, 0x3fff},
-		{1ull << 63, 0x4000}, {0xc90fdaa22168c235, 0x4000}, {0xc90fdaa22168c235, 0x4001},
-		{~0ull, 0x403d}, {1ull << 63, 0x403e}, {1ull << 63, 0x403f}, {1ull << 63, 0x43ff}, {~0ull, 0x7ffe},
-		{1ull << 63, 0x7fff}, {(1ull << 63) + 1, 0x7fff}, {0xc000000000000000, 0x7fff},
-		{0xc000000000000001, 0x7fff}, {0, 0x7fff}, {1, 0x7fff}, {0, 1}, {1ull << 62, 0x3fff},
+		{0, 0},
+		{1, 0},
+		{1ull << 62, 0},
+		{1ull << 63, 0},
+		{~0ull, 0},
+		{1ull << 63, 1},
+		{1ull << 63, 0x3fbe},
+		{1ull << 63, 0x3ffd},
+		{0x95f619980c4336f7, 0x3ffd},
+		{0xa000000000000000, 0x3ffd},
+		{1ull << 63, 0x3ffe},
+		{0xb504f333f9de6484, 0x3ffe},
+		{0xc90fdaa22168c234, 0x3ffe},
+		{0xc90fdaa22168c235, 0x3ffe},
+		{~0ull, 0x3ffe},
+		{1ull << 63, 0x3fff},
+		{(1ull << 63) + 1, 0x3fff},
+		{0xb504f333f9de6485, 0x3fff},
+		{0xc90fdaa22168c235, 0x3fff},
+		{0xc000000000000000, 0x3fff},
+		{1ull << 63, 0x4000},
+		{0xc90fdaa22168c235, 0x4000},
+		{0xc90fdaa22168c235, 0x4001},
+		{~0ull, 0x403d},
+		{1ull << 63, 0x403e},
+		{1ull << 63, 0x403f},
+		{1ull << 63, 0x43ff},
+		{~0ull, 0x7ffe},
+		{1ull << 63, 0x7fff},
+		{(1ull << 63) + 1, 0x7fff},
+		{0xc000000000000000, 0x7fff},
+		{0xc000000000000001, 0x7fff},
+		{0, 0x7fff},
+		{1, 0x7fff},
+		{0, 1},
+		{1ull << 62, 0x3fff},
 	};
 	const size_t count = 2 * sizeof(special) / sizeof(special[0]);
 

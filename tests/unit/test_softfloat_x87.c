@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every f80 operation of softfloat/ against the host's x87: results, exception flags, C1 and condition codes, in every
- * rounding mode and precision, with exceptions masked and unmasked. The x87 only raises at the next waiting
- * instruction, so no signal is involved. SDM vol. 1, chapter 8.
+ * Every f80 operation of softfloat/ against the host's x87: results, exception flags, C1 and condition codes,
+ * in every rounding mode and precision, with exceptions masked and unmasked. The x87 only raises at the next
+ * waiting instruction, so no signal is involved. SDM vol. 1, chapter 8.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,10 +20,10 @@ typedef void native_fn(const struct f80 *a, const struct f80 *b, uint16_t contro
 typedef void soft_fn(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out);
 
 enum {
-	CHECK_ST0 = 1,  /* st0 is the result */
-	CHECK_ST1 = 2,  /* st1 as well */
-	CHECK_MEM = 4,  /* memory is the result */
-	CHECK_CC = 8,   /* C0, C2 and C3 are defined */
+	CHECK_ST0 = 1,   /* st0 is the result */
+	CHECK_ST1 = 2,   /* st1 as well */
+	CHECK_MEM = 4,   /* memory is the result */
+	CHECK_CC = 8,    /* C0, C2 and C3 are defined */
 	CHECK_LOAD = 16, /* what was st0 is popped first; a denormal does not keep the load from happening */
 	SOURCE_F32 = 32, /* b.mant holds an f32, f64 or integer memory operand */
 	SOURCE_F64 = 64,
@@ -37,21 +37,21 @@ struct x87_op {
 	soft_fn *soft;
 };
 
-#define SOFT(name, ...)                                                                                          \
-	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)             \
-	{                                                                                                        \
-		__VA_ARGS__;                                                                                     \
+#define SOFT(name, ...)                                                                                      \
+	static void soft_##name(struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)      \
+	{                                                                                                    \
+		__VA_ARGS__;                                                                                 \
 	}
 
 /* An arithmetic operation on two registers, and on an f32 and an f64 in memory. */
-#define ARITHMETIC(name)                                                                                         \
-	ORACLE_X87(f##name, "f" #name " %%st(1), %%st")                                                              \
-	ORACLE_X87(f##name##s, "f" #name "s %[b]")                                                                   \
-	ORACLE_X87(f##name##l, "f" #name "l %[b]")                                                                   \
-	SOFT(f##name, out->st0 = sf80_##name(a, b, env))                                                         \
-	SOFT(f##name##s, env->src_denormal = sf32_is_denormal((uint32_t)b.mant);                                 \
-	     out->st0 = sf80_##name(a, sf80_widen_f32((uint32_t)b.mant), env))                                   \
-	SOFT(f##name##l, env->src_denormal = sf64_is_denormal(b.mant);                                           \
+#define ARITHMETIC(name)                                                                                     \
+	ORACLE_X87(f##name, "f" #name " %%st(1), %%st")                                                      \
+	ORACLE_X87(f##name##s, "f" #name "s %[b]")                                                           \
+	ORACLE_X87(f##name##l, "f" #name "l %[b]")                                                           \
+	SOFT(f##name, out->st0 = sf80_##name(a, b, env))                                                     \
+	SOFT(f##name##s, env->src_denormal = sf32_is_denormal((uint32_t)b.mant);                             \
+	     out->st0 = sf80_##name(a, sf80_widen_f32((uint32_t)b.mant), env))                               \
+	SOFT(f##name##l, env->src_denormal = sf64_is_denormal(b.mant);                                       \
 	     out->st0 = sf80_##name(a, sf80_widen_f64(b.mant), env))
 
 static uint16_t cc_of_relation(enum sf_relation relation)
@@ -73,7 +73,8 @@ static uint16_t cc_of_quotient(const struct sf80_quotient *q)
 			  (q->low_bits & 4 ? FSW_C0 : 0));
 }
 
-static void soft_remainder(struct f80 a, struct f80 b, bool nearest, struct sf_env *env, struct oracle_x87 *out)
+static void soft_remainder(struct f80 a, struct f80 b, bool nearest, struct sf_env *env,
+			   struct oracle_x87 *out)
 {
 	struct sf80_quotient q;
 
@@ -134,8 +135,11 @@ SOFT(fisttpll, int64_t v = sf80_to_i64(a, SF_ROUND_ZERO, env); put(out, env, &v,
 ORACLE_X87(fbstp, "fbstp %[mem]")
 SOFT(fbstp, uint8_t v[10]; sf80_to_bcd(a, v, env); put(out, env, v, sizeof(v)))
 
-#define OP(name, check) {#name, check, native_##name, soft_##name}
-#define OP_ARITHMETIC(name)                                                                                      \
+#define OP(name, check)                                                                                      \
+	{                                                                                                    \
+#name, check, native_##name, soft_##name                                                     \
+	}
+#define OP_ARITHMETIC(name)                                                                                  \
 	OP(f##name, CHECK_ST0), OP(f##name##s, CHECK_ST0 | SOURCE_F32), OP(f##name##l, CHECK_ST0 | SOURCE_F64)
 
 static const struct x87_op x87_ops[] = {
@@ -175,29 +179,36 @@ static const struct f80 special_f80[] = {
 	{0x8000000000000000, 0x0000}, /* pseudo-denormals */
 	{0x8000000000000001, 0x0000}, {0xffffffffffffffff, 0x0000},
 	{0x8000000000000000, 0x0001}, /* the smallest normal ones */
-	{0x8000000000000001, 0x0001}, {0xffffffffffffffff, 0x0001}, {0x8000000000000000, 0x0002},
-	{0x8000000000000000, 0x003f}, {0x8000000000000000, 0x0040}, {0x8000000000000001, 0x1ffe},
+	{0x8000000000000001, 0x0001}, {0xffffffffffffffff, 0x0001},
+	{0x8000000000000000, 0x0002}, {0x8000000000000000, 0x003f},
+	{0x8000000000000000, 0x0040}, {0x8000000000000001, 0x1ffe},
 	{0x8000000000000000, 0x3bcd}, /* around f64's least and f32's least */
-	{0xffffffffffffffff, 0x3c00}, {0xfffffffffffff800, 0x3c00}, {0x8000000000000000, 0x3c01},
-	{0xffffff0000000000, 0x3f80}, {0xffffffffffffffff, 0x3f80}, {0x8000000000000000, 0x3f81},
-	{0xffffffffffffffff, 0x3ffd}, {0x8000000000000000, 0x3ffe}, {0x8000000000000001, 0x3ffe},
-	{0xffffffffffffffff, 0x3ffe}, {0x8000000000000000, 0x3fff}, {0x8000000000000001, 0x3fff},
-	{0xc000000000000000, 0x3fff}, {0x8000000000000000, 0x4000}, {0xa000000000000000, 0x4000},
-	{0xc90fdaa22168c235, 0x4000}, /* pi */
-	{0xffff000000000000, 0x400d}, /* around 2^15, 2^31 and 2^63 */
-	{0xfffeffffffffffff, 0x400d}, {0x8000000000000000, 0x400e}, {0xffffffff00000000, 0x401d},
-	{0xfffffffeffffffff, 0x401d}, {0x8000000000000000, 0x401e}, {0xde0b6b3a763ffff0, 0x403a},
+	{0xffffffffffffffff, 0x3c00}, {0xfffffffffffff800, 0x3c00},
+	{0x8000000000000000, 0x3c01}, {0xffffff0000000000, 0x3f80},
+	{0xffffffffffffffff, 0x3f80}, {0x8000000000000000, 0x3f81},
+	{0xffffffffffffffff, 0x3ffd}, {0x8000000000000000, 0x3ffe},
+	{0x8000000000000001, 0x3ffe}, {0xffffffffffffffff, 0x3ffe},
+	{0x8000000000000000, 0x3fff}, {0x8000000000000001, 0x3fff},
+	{0xc000000000000000, 0x3fff}, {0x8000000000000000, 0x4000},
+	{0xa000000000000000, 0x4000}, {0xc90fdaa22168c235, 0x4000}, /* pi */
+	{0xffff000000000000, 0x400d},                               /* around 2^15, 2^31 and 2^63 */
+	{0xfffeffffffffffff, 0x400d}, {0x8000000000000000, 0x400e},
+	{0xffffffff00000000, 0x401d}, {0xfffffffeffffffff, 0x401d},
+	{0x8000000000000000, 0x401e}, {0xde0b6b3a763ffff0, 0x403a},
 	{0xde0b6b3a763ffff8, 0x403a}, {0xde0b6b3a76400000, 0x403a}, /* 10^18 */
-	{0xffffffffffffffff, 0x403d}, {0x8000000000000000, 0x403e}, {0xffffffffffffffff, 0x403e},
-	{0x8000000000000000, 0x403f}, {0x8000000000000000, 0x4076}, {0xffffff7fffffffff, 0x407e},
-	{0xffffff8000000000, 0x407e}, {0x8000000000000000, 0x407f}, {0xfffffffffffffbff, 0x43fe},
-	{0xfffffffffffffc00, 0x43fe}, {0x8000000000000000, 0x43ff}, {0x8000000000000000, 0x7ffd},
-	{0x8000000000000000, 0x7ffe}, {0xffffffffffffffff, 0x7ffe}, {0x8000000000000000, 0x7fff}, /* infinity */
-	{0x8000000000000001, 0x7fff}, {0xbfffffffffffffff, 0x7fff}, {0xc000000000000000, 0x7fff},
-	{0xc000000000000001, 0x7fff}, {0xffffffffffffffff, 0x7fff},
-	{0x0000000000000000, 0x0001}, /* what the 8087 alone could read */
-	{0x7fffffffffffffff, 0x3fff}, {0x0000000000000000, 0x7fff}, {0x4000000000000000, 0x7fff},
-	{0x0000000000000001, 0x7fff},
+	{0xffffffffffffffff, 0x403d}, {0x8000000000000000, 0x403e},
+	{0xffffffffffffffff, 0x403e}, {0x8000000000000000, 0x403f},
+	{0x8000000000000000, 0x4076}, {0xffffff7fffffffff, 0x407e},
+	{0xffffff8000000000, 0x407e}, {0x8000000000000000, 0x407f},
+	{0xfffffffffffffbff, 0x43fe}, {0xfffffffffffffc00, 0x43fe},
+	{0x8000000000000000, 0x43ff}, {0x8000000000000000, 0x7ffd},
+	{0x8000000000000000, 0x7ffe}, {0xffffffffffffffff, 0x7ffe},
+	{0x8000000000000000, 0x7fff}, /* infinity */
+	{0x8000000000000001, 0x7fff}, {0xbfffffffffffffff, 0x7fff},
+	{0xc000000000000000, 0x7fff}, {0xc000000000000001, 0x7fff},
+	{0xffffffffffffffff, 0x7fff}, {0x0000000000000000, 0x0001}, /* what the 8087 alone could read */
+	{0x7fffffffffffffff, 0x3fff}, {0x0000000000000000, 0x7fff},
+	{0x4000000000000000, 0x7fff}, {0x0000000000000001, 0x7fff},
 };
 
 #define SPECIAL_COUNT (2 * sizeof(special_f80) / sizeof(special_f80[0]))
@@ -231,7 +242,8 @@ static struct f80 memory_operand(unsigned int check, struct f80 b, uint64_t *see
 }
 
 /* An unmasked pre-computation exception leaves everything as it was. */
-static void expect(const struct x87_op *op, struct f80 a, struct f80 b, struct sf_env *env, struct oracle_x87 *out)
+static void expect(const struct x87_op *op, struct f80 a, struct f80 b, struct sf_env *env,
+		   struct oracle_x87 *out)
 {
 	struct oracle_x87 untouched = *out;
 
@@ -251,9 +263,10 @@ static void print_case(const char *who, const struct oracle_x87 *out)
 	uint64_t mem[2];
 
 	memcpy(mem, out->mem, sizeof(mem));
-	print_error("  %s: st0 %04x:%016llx st1 %04x:%016llx mem %04llx:%016llx status %04x\n", who, out->st0.sexp,
-		    (unsigned long long)out->st0.mant, out->st1.sexp, (unsigned long long)out->st1.mant,
-		    (unsigned long long)(mem[1] & 0xffff), (unsigned long long)mem[0], out->status);
+	print_error("  %s: st0 %04x:%016llx st1 %04x:%016llx mem %04llx:%016llx status %04x\n", who,
+		    out->st0.sexp, (unsigned long long)out->st0.mant, out->st1.sexp,
+		    (unsigned long long)out->st1.mant, (unsigned long long)(mem[1] & 0xffff),
+		    (unsigned long long)mem[0], out->status);
 }
 
 static bool same(const struct x87_op *op, const struct oracle_x87 *native, const struct oracle_x87 *soft)
@@ -280,8 +293,8 @@ static void check_case(const struct x87_op *op, struct f80 a, struct f80 b, uint
 	expect(op, a, b, &env, &soft);
 	if (same(op, &native, &soft))
 		return;
-	print_error("%s a %04x:%016llx b %04x:%016llx fcw %04x\n", op->name, a.sexp, (unsigned long long)a.mant, b.sexp,
-		    (unsigned long long)b.mant, control);
+	print_error("%s a %04x:%016llx b %04x:%016llx fcw %04x\n", op->name, a.sexp,
+		    (unsigned long long)a.mant, b.sexp, (unsigned long long)b.mant, control);
 	print_case("native", &native);
 	print_case("soft  ", &soft);
 	fail();
@@ -327,14 +340,15 @@ static void unmasked_exceptions_agree(void **state)
 	for (size_t n = 0; n < X87_OP_COUNT; n++)
 		for (int i = 0; i < RANDOM_CASES; i++) {
 			uint64_t r = oracle_random(&seed);
-			struct f80 a = oracle_f80(&seed, (struct f80){.sexp = 0x3fff}), b = oracle_f80(&seed, a);
+			struct f80 a = oracle_f80(&seed, (struct f80){.sexp = 0x3fff}),
+				   b = oracle_f80(&seed, a);
 
 			if (r & 1 << 20)
 				a = special_operand((r >> 32) % SPECIAL_COUNT);
 			if (r & 1 << 21)
 				b = special_operand((r >> 48) % SPECIAL_COUNT);
 			b = memory_operand(x87_ops[n].check, b, &seed);
-			check_case(&x87_ops[n], a, b, masked_fcw(r & 15) & (uint16_t)~(r >> 8 & 0x3f));
+			check_case(&x87_ops[n], a, b, masked_fcw(r & 15) & (uint16_t) ~(r >> 8 & 0x3f));
 		}
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The x87 handlers against the host's x87: a random state is loaded with FRSTOR, one random instruction is run, and the
- * state is taken down with FNSAVE, here and natively; every byte of it is compared, with memory, EFLAGS and AX. What a
- * host cannot show (CR0, real-mode images, FERR#) is checked against the manual. Intel SDM vol. 1 chapter 8.
+ * The x87 handlers against the host's x87: a random state is loaded with FRSTOR, one random instruction is
+ * run, and the state is taken down with FNSAVE, here and natively; every byte of it is compared, with memory,
+ * EFLAGS and AX. What a host cannot show (CR0, real-mode images, FERR#) is checked against the manual. Intel
+ * SDM vol. 1 chapter 8.
  */
 #undef _GNU_SOURCE /* <signal.h> would name its registers as cpu.h does */
 #define _DEFAULT_SOURCE
@@ -16,9 +17,8 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#include "tcg-fallback/x86/mem.h"
-#include "tcg-fallback/x86/x87.h"
 #include "tests/unit/softfloat_oracle.h"
+#include "tests/unit/x87_rig.h"
 
 #define RANDOM_CASES 400000
 #define MEMORY_SIZE  128
@@ -36,122 +36,6 @@ struct x87_image {
 	uint8_t st[8][10];
 };
 static_assert(sizeof(struct x87_image) == 108, "as the manual draws it");
-
-/* One CPU with just enough around it; memory operands are at host addresses. */
-struct rig {
-	struct x86_cpu cpu;
-	struct x86_host host;
-	sigjmp_buf unwind;
-	int ferr_level, ferr_edges;
-};
-
-void x86_raise(struct x86_cpu *cpu, enum x86_vector vector)
-{
-	cpu->fault.vector = (uint8_t)vector;
-	siglongjmp(*cpu->unwind, 1);
-}
-
-uint64_t x86_insn_ea(const struct x86_cpu *cpu, const struct x86_insn *in)
-{
-	return cpu->r[in->base] + (uint64_t)in->disp;
-}
-
-void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst, size_t len)
-{
-	memcpy(dst, (const void *)(uintptr_t)offset, len);
-}
-
-void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void *src, size_t len)
-{
-	memcpy((void *)(uintptr_t)offset, src, len);
-}
-
-uint16_t x86_ld16(struct x86_cpu *cpu, unsigned seg, uint64_t offset)
-{
-	uint16_t value;
-
-	x86_ld_bytes(cpu, seg, offset, &value, sizeof(value));
-	return value;
-}
-
-uint32_t x86_ld32(struct x86_cpu *cpu, unsigned seg, uint64_t offset)
-{
-	uint32_t value;
-
-	x86_ld_bytes(cpu, seg, offset, &value, sizeof(value));
-	return value;
-}
-
-uint64_t x86_ld64(struct x86_cpu *cpu, unsigned seg, uint64_t offset)
-{
-	uint64_t value;
-
-	x86_ld_bytes(cpu, seg, offset, &value, sizeof(value));
-	return value;
-}
-
-void x86_st16(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint16_t value)
-{
-	x86_st_bytes(cpu, seg, offset, &value, sizeof(value));
-}
-
-uint32_t x86_eflags_get(struct x86_cpu *cpu)
-{
-	return cpu->eflags;
-}
-
-void x86_eflags_set(struct x86_cpu *cpu, uint32_t value, uint32_t mask)
-{
-	cpu->eflags = (cpu->eflags & ~mask) | (value & mask);
-}
-
-static void on_ferr(void *opaque, unsigned int cpu, bool level)
-{
-	struct rig *rig = opaque;
-
-	rig->ferr_edges += rig->ferr_level != level;
-	rig->ferr_level = level;
-}
-
-static void rig_init(struct rig *rig)
-{
-	memset(rig, 0, sizeof(*rig));
-	rig->host.opaque = rig;
-	rig->host.ferr = on_ferr;
-	rig->cpu.host = &rig->host;
-	rig->cpu.unwind = &rig->unwind;
-	rig->cpu.cr0 = CR0_PE | CR0_NE | CR0_MP;
-	x87_init(&rig->cpu);
-}
-
-static const struct {
-	x86_slow_fn *fn;
-} escapes[8] = {
-	{x86_slow_fpu_d8}, {x86_slow_fpu_d9}, {x86_slow_fpu_da}, {x86_slow_fpu_db},
-	{x86_slow_fpu_dc}, {x86_slow_fpu_dd}, {x86_slow_fpu_de}, {x86_slow_fpu_df},
-};
-
-/* Runs one escape; a memory form addresses [RDX]. Returns -1, or the vector of the fault. */
-static int rig_run(struct rig *rig, uint8_t opcode, uint8_t modrm, uint8_t opsize)
-{
-	struct x86_insn in = {
-		.len = 2,
-		.opcode = opcode,
-		.opsize = opsize,
-		.has_modrm = true,
-		.mod = modrm >> 6,
-		.reg = modrm >> 3 & 7,
-		.rm = modrm & 7,
-		.base = REG_RDX,
-		.index = REG_ZERO,
-		.seg = SEG_FLAT,
-	};
-
-	if (sigsetjmp(rig->unwind, 0))
-		return rig->cpu.fault.vector;
-	escapes[opcode & 7].fn(&rig->cpu, &in);
-	return -1;
-}
 
 #if SOFTFLOAT_HAS_ORACLE
 #include <cpuid.h>
@@ -190,8 +74,8 @@ static void on_signal(int signo)
 }
 
 /*
- * void code(const image *before (rdi), image *after (rsi), void *memory (rdx), uint64_t eflags_rax[2] (rcx)), with the
- * instruction at a fixed place.
+ * void code(const image *before (rdi), image *after (rsi), void *memory (rdx), uint64_t eflags_rax[2] (rcx)),
+ * with the instruction at a fixed place.
  */
 static void native_assemble(const struct native *native, const struct x87_case *c)
 {
@@ -276,7 +160,10 @@ static bool is_transcendental(const struct x87_case *c)
 	       ((n >= 0x30 && n <= 0x33) || n == 0x39 || n == 0x3b || n == 0x3e || n == 0x3f);
 }
 
-/* The hardware's transcendentals are right to a unit in the last place; the handlers' value is then taken for both. */
+/*
+ * The hardware's transcendentals are right to a unit in the last place; the handlers' value is then taken for
+ * both.
+ */
 static void forgive_last_place(struct x87_image *a, const struct x87_image *b)
 {
 	for (int i = 0; i < 8; i++) {
@@ -290,7 +177,8 @@ static void forgive_last_place(struct x87_image *a, const struct x87_image *b)
 	a->status = (a->status & ~X87_STATUS_C1) | (b->status & X87_STATUS_C1);
 }
 
-static void forgive(const struct native *native, const struct x87_case *c, struct x87_after *n, struct x87_after *s)
+static void forgive(const struct native *native, const struct x87_case *c, struct x87_after *n,
+		    struct x87_after *s)
 {
 	if (is_transcendental(c))
 		forgive_last_place(&n->image, &s->image);
@@ -304,8 +192,9 @@ static void forgive(const struct native *native, const struct x87_case *c, struc
 
 static void print_image(const char *name, const struct x87_image *image)
 {
-	print_error("  %s cw %04x sw %04x tw %04x fip %08x fcs %04x fop %04x fdp %08x fds %04x\n   ", name, image->control,
-		    image->status, image->tags, image->fip, image->fcs, image->fop, image->fdp, image->fds);
+	print_error("  %s cw %04x sw %04x tw %04x fip %08x fcs %04x fop %04x fdp %08x fds %04x\n   ", name,
+		    image->control, image->status, image->tags, image->fip, image->fcs, image->fop,
+		    image->fdp, image->fds);
 	for (int i = 0; i < 8; i++) {
 		uint64_t mant;
 		uint16_t sexp;
@@ -342,7 +231,8 @@ static void check_case(const struct native *native, const struct x87_case *c)
 		if (!memcmp(&n, &s, sizeof(n)))
 			return;
 	}
-	print_error("%s%02x %02x eflags %x\n", c->prefix66 ? "66 " : "", c->opcode, c->modrm, c->eflags_before);
+	print_error("%s%02x %02x eflags %x\n", c->prefix66 ? "66 " : "", c->opcode, c->modrm,
+		    c->eflags_before);
 	print_image("before", &c->before);
 	print_after("native", &n);
 	print_after("soft  ", &s);
@@ -364,7 +254,8 @@ static void random_memory(uint64_t *seed, const struct x87_case *c, uint8_t *mem
 	} else if (c->opcode == 0xdf) {
 		struct sf_env env = {0};
 
-		sf80_to_bcd(sf80_from_i64((int64_t)(oracle_random(seed) >> (4 + (f.mant & 31)))), memory, &env);
+		sf80_to_bcd(sf80_from_i64((int64_t)(oracle_random(seed) >> (4 + (f.mant & 31)))), memory,
+			    &env);
 	} else if (r & 1) {
 		r = c->opcode & 4 ? oracle_f64(seed, 0) : oracle_f32(seed, 0);
 		memcpy(memory, &r, 8);
@@ -406,7 +297,8 @@ static void native_init(struct native *native)
 {
 	unsigned int eax, ebx, ecx, edx;
 
-	native->code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	native->code =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(native->code != MAP_FAILED);
 	native->memory = native->code + 2048;
 	native->amd = __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx;
@@ -514,7 +406,8 @@ static void without_ne_the_ferr_pin_is_driven(void **state)
 /* What a real-mode environment holds: SDM vol. 1, figures 8-10 and 8-12. */
 static void real_mode_images_hold_linear_addresses(void **state)
 {
-	static const uint32_t image32[7] = {0xffff037f, 0xffff0000, 0xffffffff, 0x5678, 0x00123123, 0x3210, 0x000ab000};
+	static const uint32_t image32[7] = {0xffff037f, 0xffff0000, 0xffffffff, 0x5678,
+					    0x00123123, 0x3210,     0x000ab000};
 	static const uint16_t image16[7] = {0x037f, 0x0000, 0xffff, 0x5678, 0x3123, 0x3210, 0xb000};
 	uint8_t image[28];
 	struct rig rig;
