@@ -190,7 +190,10 @@ static void fake_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
 
 static int fake_state_get(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
 {
+	const struct accel_host *host = vcpu->vm->host;
+
 	*state = vcpu->state;
+	state->cr8 = host->cr8_read(host->opaque, vcpu->index);
 	return 0;
 }
 

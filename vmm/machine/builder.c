@@ -120,16 +120,11 @@ static int builder_add_vcpu(struct machine *machine, const struct x86_cpu_model 
 	machine->has_x2apic = builder_leaf1_ecx(&cpuid) & X86_LEAF1_ECX_X2APIC;
 	vcpu->machine = machine;
 	vcpu->index = index;
-	vcpu->reset_state = calloc(1, sizeof(*vcpu->reset_state));
-	if (!vcpu->reset_state)
-		return err_set(err, -ENOMEM, "no memory for CPU %u", index);
 	vcpu->accel_vcpu = machine->accel->vcpu_create(machine->vm, &vcpu_config, err);
-	if (!vcpu->accel_vcpu) {
-		free(vcpu->reset_state);
+	if (!vcpu->accel_vcpu)
 		return err_prefix(err, "CPU %u", index);
-	}
 	machine->vcpu_count++;
-	return machine->accel->state_get(vcpu->accel_vcpu, vcpu->reset_state, err);
+	return 0;
 }
 
 static int builder_add_vcpus(struct machine *machine, struct err *err)
@@ -142,6 +137,22 @@ static int builder_add_vcpus(struct machine *machine, struct err *err)
 		return err_set(err, -ENOMEM, "no memory for %u CPUs", machine->config.cpus);
 	for (unsigned i = 0; i < machine->config.cpus && code == 0; i++)
 		code = builder_add_vcpu(machine, model, err);
+	return code;
+}
+
+/* What a reset goes back to. After the devices: a part of a CPU's state (CR8) is in its local APIC. */
+static int builder_keep_reset_states(struct machine *machine, struct err *err)
+{
+	int code = 0;
+
+	for (unsigned i = 0; i < machine->vcpu_count && code == 0; i++) {
+		struct machine_vcpu *vcpu = &machine->vcpu[i];
+
+		vcpu->reset_state = machine_new_cpu_state();
+		if (!vcpu->reset_state)
+			return err_set(err, -ENOMEM, "no memory for CPU %u", i);
+		code = machine->accel->state_get(vcpu->accel_vcpu, vcpu->reset_state, err);
+	}
 	return code;
 }
 
@@ -180,8 +191,8 @@ static int builder_add_devices(struct machine *machine, struct err *err)
 
 /* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
 static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
-	builder_add_loop,  builder_add_accel,	 builder_add_buses,   builder_add_vm,
-	builder_add_vcpus, builder_add_chardevs, builder_add_devices, machine_load,
+	builder_add_loop,     builder_add_accel,   builder_add_buses,	      builder_add_vm, builder_add_vcpus,
+	builder_add_chardevs, builder_add_devices, builder_keep_reset_states, machine_load,
 };
 
 static void builder_init_locks(struct machine *machine)

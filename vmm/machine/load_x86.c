@@ -103,9 +103,18 @@ static int load_vcpu(struct machine *machine, unsigned index, struct x86_cpu_sta
 	return code < 0 ? err_prefix(err, "registers of CPU %u", index) : 0;
 }
 
+struct x86_cpu_state *machine_new_cpu_state(void)
+{
+	struct x86_cpu_state *state = aligned_alloc(_Alignof(struct x86_cpu_state), sizeof(*state));
+
+	if (state)
+		memset(state, 0, sizeof(*state));
+	return state;
+}
+
 int machine_load(struct machine *machine, struct err *err)
 {
-	struct x86_cpu_state *state = calloc(1, sizeof(*state));
+	struct x86_cpu_state *state = machine_new_cpu_state();
 	int code = 0;
 
 	if (!state)

@@ -106,6 +106,8 @@ uint64_t machine_tsc_to_monotonic_ns(void *opaque, unsigned cpu, uint64_t tsc);
 
 /* load_x86.c: puts the kernel into memory and the CPUs into their first state. Every vCPU is parked. */
 int machine_load(struct machine *machine, struct err *err);
+/* A zeroed state, aligned as its vector registers want; owned (free), or NULL. */
+struct x86_cpu_state *machine_new_cpu_state(void);
 
 /* run.c: asks the main thread. Any thread, any lock held but run.lock. */
 void machine_run_request(struct machine *machine, enum machine_request request, uint32_t value);

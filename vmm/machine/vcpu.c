@@ -54,7 +54,7 @@ void machine_vcpus_wait_parked(struct machine *machine)
 
 static void vcpu_report(struct machine_vcpu *vcpu)
 {
-	struct x86_cpu_state *state = malloc(sizeof(*state));
+	struct x86_cpu_state *state = machine_new_cpu_state();
 	struct err err = {0};
 
 	if (!state)
