@@ -64,7 +64,7 @@ static uint64_t host_cr8_read(void *opaque, unsigned cpu)
 {
 	const struct machine *machine = opaque;
 
-	/* The reset state is taken before the devices are made. */
+	/* CPUs are made before the local APICs; an accelerator may ask while it makes them. */
 	return machine->lapic ? lapic_cr8_read(machine->lapic, cpu) : 0;
 }
 
