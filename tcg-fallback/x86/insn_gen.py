@@ -86,9 +86,9 @@ class Row:
     def parse_selector(self, token):
         if token == '/r':
             self.modrm = True
-        elif re.match(r'/[0-7]$', token):
+        elif re.match(r'/[0-7]+$', token):
             self.modrm = True
-            self.select['reg'] = [int(token[1])]
+            self.select['reg'] = [int(digit) for digit in token[1:]]
         elif re.match(r'[0-9A-F]{2}$', token):
             modrm = int(token, 16)
             self.modrm = True
