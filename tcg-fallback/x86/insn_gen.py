@@ -344,4 +344,5 @@ def main():
     write_source(sys.argv[3], rows)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Compares a runner's result with the host CPU's. What the manuals leave undefined is left out: by the flags of the row,
+ * and by the list of special cases here, each with its reason.
+ */
+#include "tests/insn/compare.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "insn_gen.h"
+
+#define FLAGS_COMPARED (FLAGS_STATUS | FLAG_DF | FLAG_IF | FLAG_NT | FLAG_AC | FLAG_ID)
+#define KERNEL_HALF    0x7ffffffff000u
+#define PF_PRESENT     1u
+
+struct comparison {
+	const struct oracle_case *test;
+	const struct x86_insn *in;
+	const struct oracle_result *expected, *found;
+	FILE *out;
+	bool equal;
+};
+
+static void differ(struct comparison *c, const char *what, uint64_t expected, uint64_t found)
+{
+	c->equal = false;
+	if (c->out)
+		fprintf(c->out, "    %-10s host %016" PRIx64 "  found %016" PRIx64 "\n", what, expected, found);
+}
+
+static void check(struct comparison *c, const char *what, uint64_t expected, uint64_t found)
+{
+	if (expected != found)
+		differ(c, what, expected, found);
+}
+
+static const char *mnemonic(const struct comparison *c)
+{
+	return c->in ? x86_rows[c->in->row].mnemonic : "";
+}
+
+static bool completed(const struct comparison *c)
+{
+	return c->expected->vector == ORACLE_VECTOR_DB;
+}
+
+/* The count of a shift or rotate, masked as the CPU does. */
+static unsigned shift_count(const struct comparison *c)
+{
+	const struct x86_row *row = &x86_rows[c->in->row];
+	const unsigned mask = c->in->opsize == 8 ? 63 : 31;
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (row->operand[i] == OPD_CL)
+			return c->test->state.r[REG_RCX] & mask;
+		if (row->operand[i] == OPD_Ib)
+			return c->in->imm & mask;
+	}
+	return 1;
+}
+
+static bool is_shift(const struct comparison *c)
+{
+	static const char *const names[] = {"rol", "ror", "rcl", "rcr", "shl", "shr", "sar", "shld", "shrd"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(mnemonic(c), names[i]))
+			return true;
+	return false;
+}
+
+/* A count of zero leaves all flags alone; a count of one defines OF (SDM vol. 2, SAL/SAR/SHL/SHR, RCL, SHLD). */
+static uint32_t undefined_flags(const struct comparison *c)
+{
+	uint32_t undefined;
+
+	if (!c->in || !completed(c))
+		return 0;
+	undefined = x86_rows[c->in->row].flags_undefined;
+	if (is_shift(c) && shift_count(c) == 0)
+		return 0;
+	if (is_shift(c) && shift_count(c) == 1)
+		undefined &= ~FLAG_OF;
+	if (is_shift(c) && shift_count(c) > 8u * c->in->opsize - 1)
+		undefined |= FLAG_CF;
+	return undefined;
+}
+
+/* SHLD and SHRD by more than the operand's width: destination and flags are undefined. */
+static bool is_undefined_result(const struct comparison *c)
+{
+	if (!c->in || !completed(c))
+		return false;
+	return !strncmp(mnemonic(c), "sh", 2) && strlen(mnemonic(c)) == 4 && mnemonic(c)[3] == 'd' && shift_count(c) > 8u * c->in->opsize;
+}
+
+static void compare_event(struct comparison *c)
+{
+	uint32_t error = c->expected->error, found_error = c->found->error;
+
+	check(c, "vector", c->expected->vector, c->found->vector);
+	if (c->expected->vector == ORACLE_VECTOR_PF && c->expected->cr2 >= KERNEL_HALF) {
+		/* Linux hides from user space whether its own pages exist. */
+		error |= PF_PRESENT;
+		found_error |= PF_PRESENT;
+	}
+	check(c, "error", error, found_error);
+	check(c, "cr2", c->expected->cr2, c->found->cr2);
+}
+
+static void compare_integers(struct comparison *c)
+{
+	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+	const struct oracle_state *expected = &c->expected->state, *found = &c->found->state;
+	const uint32_t flags = FLAGS_COMPARED & ~undefined_flags(c);
+
+	for (unsigned i = 0; i < (c->test->bits == 64 ? 16 : 8); i++)
+		check(c, names[i], expected->r[i], found->r[i]);
+	check(c, "rip", expected->rip, found->rip);
+	check(c, "rflags", expected->rflags & flags, found->rflags & flags);
+	if (c->test->bits == 64) {
+		check(c, "fs base", expected->fs_base, found->fs_base);
+		check(c, "gs base", expected->gs_base, found->gs_base);
+	}
+}
+
+/* RCPPS and kin: CPUs differ within a relative error of 1.5 * 2^-12. */
+static bool is_approximation(const struct comparison *c)
+{
+	return !strncmp(mnemonic(c), "rcp", 3) || !strncmp(mnemonic(c), "rsqrt", 5);
+}
+
+static bool near_enough(uint32_t expected, uint32_t found)
+{
+	float a, b;
+
+	memcpy(&a, &expected, 4);
+	memcpy(&b, &found, 4);
+	if (expected == found)
+		return true;
+	return isfinite(a) && isfinite(b) && fabs((double)a - (double)b) <= 3.0 / 4096 * fabs((double)a);
+}
+
+static void compare_xmm(struct comparison *c, unsigned index)
+{
+	uint32_t expected[4], found[4];
+	char name[16];
+
+	memcpy(expected, c->expected->state.fx.xmm[index], 16);
+	memcpy(found, c->found->state.fx.xmm[index], 16);
+	for (unsigned i = 0; i < 4; i++) {
+		if (expected[i] == found[i] || (is_approximation(c) && near_enough(expected[i], found[i])))
+			continue;
+		snprintf(name, sizeof(name), "xmm%u[%u]", index, i);
+		differ(c, name, expected[i], found[i]);
+	}
+}
+
+static bool is_transcendental(const struct comparison *c)
+{
+	if (!c->in || c->in->opcode != 0xd9 || c->in->mod != 3)
+		return false;
+	switch (c->in->reg << 3 | (c->in->rm & 7)) {
+	case 060: case 061: case 062: case 063: case 071: case 073: case 076: case 077: return true;
+	}
+	return false;
+}
+
+/* Transcendental functions are specified to within a unit in the last place (SDM vol. 1, 8.3.10). */
+static bool is_ulp_apart(const uint8_t *expected, const uint8_t *found)
+{
+	uint64_t a, b;
+	uint16_t a_high, b_high;
+
+	memcpy(&a, expected, 8);
+	memcpy(&b, found, 8);
+	memcpy(&a_high, expected + 8, 2);
+	memcpy(&b_high, found + 8, 2);
+	return a_high == b_high ? a - b + 2 <= 4 : (a + 2 <= 4 || b + 2 <= 4 || a << 1 == 0 || b << 1 == 0);
+}
+
+static void compare_st(struct comparison *c, unsigned index)
+{
+	const uint8_t *expected = c->expected->state.fx.st[index], *found = c->found->state.fx.st[index];
+	uint64_t fractions[2];
+	uint16_t high[2];
+	char name[16];
+
+	if (!memcmp(expected, found, 10) || (is_transcendental(c) && is_ulp_apart(expected, found)))
+		return;
+	memcpy(&fractions[0], expected, 8);
+	memcpy(&fractions[1], found, 8);
+	memcpy(&high[0], expected + 8, 2);
+	memcpy(&high[1], found + 8, 2);
+	snprintf(name, sizeof(name), "st%u sexp", index);
+	check(c, name, high[0], high[1]);
+	snprintf(name, sizeof(name), "st%u mant", index);
+	check(c, name, fractions[0], fractions[1]);
+}
+
+static void compare_fx(struct comparison *c)
+{
+	const struct oracle_fx *expected = &c->expected->state.fx, *found = &c->found->state.fx;
+	/* A result one unit away may be the exact one, or be rounded the other way: C1 and PE follow. */
+	const uint16_t status_mask = is_transcendental(c) ? (uint16_t)~0x220u : 0xffff;
+
+	check(c, "fcw", expected->control, found->control);
+	check(c, "fsw", expected->status & status_mask, found->status & status_mask);
+	check(c, "ftw", expected->tags, found->tags);
+	check(c, "mxcsr", expected->mxcsr, found->mxcsr);
+	for (unsigned i = 0; i < 8; i++)
+		compare_st(c, i);
+	for (unsigned i = 0; i < (c->test->bits == 64 ? 16 : 8); i++)
+		compare_xmm(c, i);
+}
+
+/* FXSAVE, FNSAVE and FNSTENV store the last instruction's pointers, which AMD's FXSAVE may leave out. */
+static bool stores_pointers(const struct comparison *c)
+{
+	if (!c->in || !x86_insn_is_mem(c->in))
+		return false;
+	if (!strcmp(mnemonic(c), "fxsave"))
+		return true;
+	return (c->in->opcode == 0xd9 && (c->in->reg & 7) == 6) || (c->in->opcode == 0xdd && (c->in->reg & 7) == 6);
+}
+
+static void compare_data(struct comparison *c)
+{
+	char name[24];
+
+	if (stores_pointers(c) || !memcmp(c->expected->data, c->found->data, ORACLE_DATA_SIZE))
+		return;
+	for (unsigned i = 0; i < ORACLE_DATA_SIZE; i++) {
+		if (c->expected->data[i] == c->found->data[i])
+			continue;
+		snprintf(name, sizeof(name), "[%08x]", ORACLE_DATA + i);
+		differ(c, name, c->expected->data[i], c->found->data[i]);
+	}
+}
+
+bool compare_results(const struct oracle_case *test, const struct x86_insn *in, const struct oracle_result *expected,
+		     const struct oracle_result *found, FILE *out)
+{
+	struct comparison c = {.test = test, .in = in, .expected = expected, .found = found, .out = out, .equal = true};
+
+	if (is_undefined_result(&c))
+		return true;
+	compare_event(&c);
+	compare_integers(&c);
+	compare_fx(&c);
+	compare_data(&c);
+	return c.equal;
+}

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Prints an experiment's first instruction by capstone, whose names collide with the engine's. */
+#pragma once
+
+#include "tests/insn/oracle.h"
+
+void disassemble_print(const struct oracle_case *test);
