@@ -349,7 +349,7 @@ struct x86_op *x86_code_find(struct x86_cpu *cpu)
 	struct x86_op *op;
 
 	if (jump->linear == linear && (jump->key == cpu->link_key[0] || jump->key == cpu->link_key[1]) &&
-	    !(mode & CODE_MODE_LIMITED))
+	    !(mode & CODE_MODE_LIMITED) && jump->op->fn != op_stale)
 		op = jump->op;
 	else
 		op = find_by_page(cpu, linear, mode);
