@@ -177,6 +177,12 @@ static void forgive_last_place(struct x87_image *a, const struct x87_image *b)
 	a->status = (a->status & ~X87_STATUS_C1) | (b->status & X87_STATUS_C1);
 }
 
+/* FLDENV, FNSTENV, FRSTOR, FNSAVE: with the pointers that are not recorded alike. */
+static bool moves_environment(const struct x87_case *c)
+{
+	return (c->opcode == 0xd9 || c->opcode == 0xdd) && c->modrm < 0xc0 && (c->modrm & 0x28) == 0x20;
+}
+
 static void forgive(const struct native *native, const struct x87_case *c, struct x87_after *n,
 		    struct x87_after *s)
 {
@@ -184,10 +190,14 @@ static void forgive(const struct native *native, const struct x87_case *c, struc
 		forgive_last_place(&n->image, &s->image);
 	if (native->amd)
 		return;
-	n->image.fop = s->image.fop; /* others record these in fewer cases, or not at all */
+	/* Others record the pointers in fewer cases, and differ in what the manual leaves undefined. */
+	n->image.fop = s->image.fop;
 	n->image.fcs = s->image.fcs;
 	n->image.fds = s->image.fds;
 	n->image.fdp = s->image.fdp;
+	n->image.status = (n->image.status & ~X87_STATUS_CC) | (s->image.status & X87_STATUS_CC);
+	if (moves_environment(c))
+		*n = *s;
 }
 
 static void print_image(const char *name, const struct x87_image *image)
