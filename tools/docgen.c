@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Prints docs made from vmmctl's option tables: `docgen man TEMPLATE` replaces the line @commands@ of a manual page's
- * template, `docgen completion` prints the bash completion. The results are kept in docs/; a test compares them.
+ * Prints docs made from vmmctl's option tables: `docgen man TEMPLATE` replaces the line @commands@ of a
+ * manual page's template, `docgen completion` prints the bash completion. The results are kept in docs/; a
+ * test compares them.
  */
 #include <stdio.h>
 #include <string.h>

@@ -68,7 +68,8 @@ static int fake_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err)
 	return 0;
 }
 
-static struct accel_vcpu *fake_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config, struct err *err)
+static struct accel_vcpu *fake_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,
+					   struct err *err)
 {
 	struct accel_vcpu *vcpu = aligned_alloc(64, (sizeof(*vcpu) + 63) / 64 * 64);
 
@@ -102,8 +103,8 @@ static void fake_out(struct accel_vcpu *vcpu, const uint8_t *code, unsigned size
 	const struct accel_host *host = vcpu->vm->host;
 
 	vcpu->state.rip += 3 + size_bytes;
-	host->pio_write(host->opaque, vcpu->index, (uint16_t)fake_operand(code + 1, 2), fake_operand(code + 3, size_bytes),
-			size_bytes);
+	host->pio_write(host->opaque, vcpu->index, (uint16_t)fake_operand(code + 1, 2),
+			fake_operand(code + 3, size_bytes), size_bytes);
 }
 
 /* One instruction; ACCEL_EXIT_KICKED stands for "go on". */
@@ -113,15 +114,9 @@ static enum accel_exit fake_step(struct accel_vcpu *vcpu)
 	uint8_t *code = ram + vcpu->state.segment[X86_CS].base + vcpu->state.rip;
 
 	switch (*code) {
-	case 'b':
-		fake_out(vcpu, code, 1);
-		return ACCEL_EXIT_KICKED;
-	case 'w':
-		fake_out(vcpu, code, 2);
-		return ACCEL_EXIT_KICKED;
-	case 'd':
-		fake_out(vcpu, code, 4);
-		return ACCEL_EXIT_KICKED;
+	case 'b': fake_out(vcpu, code, 1); return ACCEL_EXIT_KICKED;
+	case 'w': fake_out(vcpu, code, 2); return ACCEL_EXIT_KICKED;
+	case 'd': fake_out(vcpu, code, 4); return ACCEL_EXIT_KICKED;
 	case 'i':
 		ram[FAKE_COUNTER_GPA]++;
 		vcpu->state.rip++;
@@ -133,14 +128,10 @@ static enum accel_exit fake_step(struct accel_vcpu *vcpu)
 		*code = 'f';
 		vcpu->state.rip++;
 		return ACCEL_EXIT_KICKED;
-	case 'l':
-		return ACCEL_EXIT_KICKED;
-	case 'h':
-		return ACCEL_EXIT_HALTED;
-	case 't':
-		return ACCEL_EXIT_SHUTDOWN;
-	default:
-		return ACCEL_EXIT_FAILED;
+	case 'l': return ACCEL_EXIT_KICKED;
+	case 'h': return ACCEL_EXIT_HALTED;
+	case 't': return ACCEL_EXIT_SHUTDOWN;
+	default: return ACCEL_EXIT_FAILED;
 	}
 }
 
@@ -205,12 +196,12 @@ static int fake_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *s
 	return 0;
 }
 
-#define FAKE_OPS                                                                                                      \
-	.capabilities = fake_capabilities, .vm_create = fake_vm_create, .vm_destroy = fake_vm_destroy,                \
-	.mem_map = fake_mem_map, .mem_unmap = fake_mem_unmap, .vcpu_create = fake_vcpu_create,                        \
-	.vcpu_destroy = fake_vcpu_destroy, .vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait,                    \
-	.vcpu_kick = fake_vcpu_kick, .vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_pin,                          \
-	.vcpu_smi = fake_vcpu_pin, .vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,                     \
+#define FAKE_OPS                                                                                             \
+	.capabilities = fake_capabilities, .vm_create = fake_vm_create, .vm_destroy = fake_vm_destroy,       \
+	.mem_map = fake_mem_map, .mem_unmap = fake_mem_unmap, .vcpu_create = fake_vcpu_create,               \
+	.vcpu_destroy = fake_vcpu_destroy, .vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait,           \
+	.vcpu_kick = fake_vcpu_kick, .vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_pin,                 \
+	.vcpu_smi = fake_vcpu_pin, .vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,            \
 	.state_get = fake_state_get, .state_set = fake_state_set
 
 const struct accel_ops fake_accel_ops = {.name = "fake", .probe = fake_probe, FAKE_OPS};

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An accelerator for tests of the machine: its guests are programs of one-letter instructions, loaded as flat binaries
- * and run from CS:IP. What they do to devices goes through struct accel_host like any guest's accesses.
+ * An accelerator for tests of the machine: its guests are programs of one-letter instructions, loaded as flat
+ * binaries and run from CS:IP. What they do to devices goes through struct accel_host like any guest's
+ * accesses.
  *
  *     b PORT16 VALUE8    OUT, one byte          i        increment the byte at FAKE_COUNTER_GPA
- *     w PORT16 VALUE16   OUT, two bytes         c N OFF  go on while that byte is below N, else skip OFF bytes
- *     d PORT16 VALUE32   OUT, four bytes        s        overwrite this instruction with f
- *     h                  halt                   t        triple fault
- *     l                  loop until kicked      f        the accelerator fails
+ *     w PORT16 VALUE16   OUT, two bytes         c N OFF  go on while that byte is below N, else skip OFF
+ * bytes d PORT16 VALUE32   OUT, four bytes        s        overwrite this instruction with f h halt t triple
+ * fault l                  loop until kicked      f        the accelerator fails
  */
 #pragma once
 

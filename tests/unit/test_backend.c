@@ -32,7 +32,7 @@ static void test_escapes(void **state)
 		char second;
 		enum escape_action action;
 	} table[] = {
-		{'h', ESCAPE_HELP},  {'?', ESCAPE_HELP},  {'x', ESCAPE_QUIT}, {'b', ESCAPE_BREAK},
+		{'h', ESCAPE_HELP},  {'?', ESCAPE_HELP},         {'x', ESCAPE_QUIT},    {'b', ESCAPE_BREAK},
 		{'r', ESCAPE_RESET}, {'p', ESCAPE_POWER_BUTTON}, {'z', ESCAPE_NOTHING},
 	};
 	uint8_t byte = 'x';
@@ -103,7 +103,10 @@ static void sink_event(void *opaque, int event)
 static void sink_init(struct sink *sink)
 {
 	const struct chardev_client client = {
-		.can_receive = sink_can_receive, .receive = sink_receive, .event = sink_event, .opaque = sink,
+		.can_receive = sink_can_receive,
+		.receive = sink_receive,
+		.event = sink_event,
+		.opaque = sink,
 	};
 
 	memset(sink, 0, sizeof(*sink));
@@ -288,7 +291,8 @@ static void test_socket_respects_what_is_there(void **state)
 	assert_int_equal(err.code, -EADDRINUSE);
 	chardev_destroy(first);
 	close(open("/tmp/vmmctl-test-socket", O_CREAT | O_WRONLY, 0600));
-	assert_null(chardev_open("socket:/tmp/vmmctl-test-socket", &env, NULL)); /* a file is nobody's to remove */
+	assert_null(chardev_open("socket:/tmp/vmmctl-test-socket", &env,
+				 NULL)); /* a file is nobody's to remove */
 	unlink("/tmp/vmmctl-test-socket");
 	loop_destroy(loop);
 }

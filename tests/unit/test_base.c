@@ -54,11 +54,19 @@ static void test_size_parse(void **state)
 		const char *text;
 		uint64_t size_bytes;
 	} good[] = {
-		{"512", 512 * SIZE_MIB}, {"512M", 512 * SIZE_MIB}, {"2G", 2 * SIZE_GIB},  {"1T", 1024 * SIZE_GIB},
-		{"64k", 64 * SIZE_KIB},	 {"7B", 7},		   {"1MiB", SIZE_MIB},	  {"3gb", 3 * SIZE_GIB},
-		{"0", 0},		 {"17179869183G", 17179869183ull << 30},
+		{"512", 512 * SIZE_MIB},
+		{"512M", 512 * SIZE_MIB},
+		{"2G", 2 * SIZE_GIB},
+		{"1T", 1024 * SIZE_GIB},
+		{"64k", 64 * SIZE_KIB},
+		{"7B", 7},
+		{"1MiB", SIZE_MIB},
+		{"3gb", 3 * SIZE_GIB},
+		{"0", 0},
+		{"17179869183G", 17179869183ull << 30},
 	};
-	static const char *const bad[] = {"", "M", "-1M", "1.5G", "1X", "1MM", "1Bi", " 1", "1 M", "0x10", "1BB"};
+	static const char *const bad[] = {"",    "M",  "-1M", "1.5G", "1X", "1MM",
+					  "1Bi", " 1", "1 M", "0x10", "1BB"};
 	uint64_t size_bytes;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -73,7 +81,8 @@ static void test_size_parse(void **state)
 
 static void test_size_format_reads_back(void **state)
 {
-	static const uint64_t sizes[] = {0, 1, 1023, 1024, 1536, SIZE_MIB, 512 * SIZE_MIB, 3 * SIZE_GIB, SIZE_GIB + 1};
+	static const uint64_t sizes[] = {
+		0, 1, 1023, 1024, 1536, SIZE_MIB, 512 * SIZE_MIB, 3 * SIZE_GIB, SIZE_GIB + 1};
 	char text[SIZE_TEXT_MAX];
 	uint64_t size_bytes;
 

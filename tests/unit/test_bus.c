@@ -34,20 +34,22 @@ static void recorder_write(void *opaque, uint64_t offset, uint64_t value, unsign
 	struct recorder *recorder = opaque;
 	size_t used = strlen(recorder->log);
 
-	snprintf(recorder->log + used, sizeof(recorder->log) - used, "w%u@%u=%llx ", size_bytes, (unsigned)offset,
-		 (unsigned long long)value);
+	snprintf(recorder->log + used, sizeof(recorder->log) - used, "w%u@%u=%llx ", size_bytes,
+		 (unsigned)offset, (unsigned long long)value);
 }
 
 static const struct bus_ops bytes_only = {.read = recorder_read, .write = recorder_write, .size_max = 1};
 static const struct bus_ops up_to_four = {.read = recorder_read, .write = recorder_write};
-static const struct bus_ops only_four = {.read = recorder_read, .write = recorder_write, .size_min = 4, .size_max = 4};
+static const struct bus_ops only_four = {
+	.read = recorder_read, .write = recorder_write, .size_min = 4, .size_max = 4};
 static const struct bus_ops up_to_eight = {.read = recorder_read, .write = recorder_write, .size_max = 8};
 
 /* Adds a range; the recorder's error says why not. */
 static int add(struct bus *bus, const char *name, uint64_t base, uint64_t size, const struct bus_ops *ops,
 	       struct recorder *recorder)
 {
-	const struct bus_range range = {.name = name, .base = base, .size = size, .ops = ops, .opaque = recorder};
+	const struct bus_range range = {
+		.name = name, .base = base, .size = size, .ops = ops, .opaque = recorder};
 
 	return bus_add(bus, &range, &recorder->err);
 }
@@ -151,7 +153,8 @@ static void test_the_lock_is_held(void **state)
 {
 	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static const struct bus_ops ops = {.write = locked_write};
-	const struct bus_range range = {.name = "l", .base = 0, .size = 4, .ops = &ops, .opaque = &lock, .lock = &lock};
+	const struct bus_range range = {
+		.name = "l", .base = 0, .size = 4, .ops = &ops, .opaque = &lock, .lock = &lock};
 	struct bus *bus = bus_create("port", 16);
 
 	assert_int_equal(bus_add(bus, &range, NULL), 0);

@@ -41,13 +41,16 @@ static void test_json_fills_every_field(void **state)
 	struct err err;
 
 	assert_string_equal(
-		read_json(&config,
-			  "{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"a\", \"b\"], \"append\": \"x y\", \"protocol\": "
-			  "\"pvh\", \"modules\": [{\"path\": \"m\", \"cmdline\": \"c d\"}, {\"path\": \"n\"}]},"
-			  " \"machine\": {\"memory\": \"2G\", \"cpus\": 4, \"cpu\": \"max\"},"
-			  " \"serial\": [\"null\", \"pty\"], \"exit_code_port\": \"0x501\", \"no_reboot\": true,"
-			  " \"log_level\": \"debug\"}",
-			  &err),
+		read_json(
+			&config,
+			"{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"a\", \"b\"], \"append\": \"x y\", "
+			"\"protocol\": "
+			"\"pvh\", \"modules\": [{\"path\": \"m\", \"cmdline\": \"c d\"}, {\"path\": \"n\"}]},"
+			" \"machine\": {\"memory\": \"2G\", \"cpus\": 4, \"cpu\": \"max\"},"
+			" \"serial\": [\"null\", \"pty\"], \"exit_code_port\": \"0x501\", \"no_reboot\": "
+			"true,"
+			" \"log_level\": \"debug\"}",
+			&err),
 		"");
 	modules = config.modules.item;
 	assert_string_equal(config.kernel, "k");
@@ -72,14 +75,17 @@ static void test_json_mistakes_name_the_path(void **state)
 	static const struct {
 		const char *json, *message;
 	} wrong[] = {
-		{"{\"machine\": {\"memry\": \"1G\"}}", "machine.memry: unknown key; did you mean \"memory\"?"},
+		{"{\"machine\": {\"memry\": \"1G\"}}",
+		 "machine.memry: unknown key; did you mean \"memory\"?"},
 		{"{\"boott\": {}}", "boott: unknown key; did you mean \"boot\"?"},
 		{"{\"zzzzzz\": 1}", "zzzzzz: unknown key"},
 		{"{\"machine\": 3}", "machine: is a number and must be an object"},
-		{"{\"machine\": {\"memory\": \"12Q\"}}",
-		 "machine.memory: \"12Q\" is not a size: write a whole number and K, M, G or T, such as 512M"},
-		{"{\"machine\": {\"memory\": true}}", "machine.memory: is true and must be a size, such as \"512M\""},
-		{"{\"machine\": {\"memory\": \"1K\"}}", "machine.memory: 1K is out of range: 1M to 1T is possible"},
+		{"{\"machine\": {\"memory\": \"12Q\"}}", "machine.memory: \"12Q\" is not a size: write a "
+							 "whole number and K, M, G or T, such as 512M"},
+		{"{\"machine\": {\"memory\": true}}",
+		 "machine.memory: is true and must be a size, such as \"512M\""},
+		{"{\"machine\": {\"memory\": \"1K\"}}",
+		 "machine.memory: 1K is out of range: 1M to 1T is possible"},
 		{"{\"machine\": {\"cpus\": 0}}", "machine.cpus: 0 is out of range: 1 to 255 is possible"},
 		{"{\"machine\": {\"cpus\": -1}}", "machine.cpus: \"-1\" is not a number"},
 		{"{\"machine\": {\"cpus\": 1.5}}", "machine.cpus: is a fraction and must be a number"},
@@ -112,7 +118,8 @@ static void test_json_null_keeps_the_default(void **state)
 	struct machine_config config;
 	struct err err;
 
-	assert_string_equal(read_json(&config, "{\"machine\": {\"cpus\": null}, \"serial\": null}", &err), "");
+	assert_string_equal(read_json(&config, "{\"machine\": {\"cpus\": null}, \"serial\": null}", &err),
+			    "");
 	assert_int_equal(config.cpus, 1);
 	assert_string_equal(config.serial.item[0], "stdio");
 	machine_config_free(&config);
@@ -127,8 +134,10 @@ static void test_copy_is_equal_and_independent(void **state)
 	json_t *two;
 
 	read_json(&config,
-		  "{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"i\"], \"modules\": [{\"path\": \"a,b\", \"cmdline\": \"c\"}]},"
-		  " \"machine\": {\"memory\": \"1537K\", \"cpus\": 7}, \"exit_code_port\": 1281}", &err);
+		  "{\"boot\": {\"kernel\": \"k\", \"initrd\": [\"i\"], \"modules\": [{\"path\": \"a,b\", "
+		  "\"cmdline\": \"c\"}]},"
+		  " \"machine\": {\"memory\": \"1537K\", \"cpus\": 7}, \"exit_code_port\": 1281}",
+		  &err);
 	assert_int_equal(machine_config_copy(&copy, &config, NULL), 0);
 	one = option_to_json(machine_options, &config);
 	two = option_to_json(machine_options, &copy);
@@ -165,11 +174,12 @@ static void test_flags_set_fields(void **state)
 	struct machine_module *modules;
 	struct err err;
 
-	assert_string_equal(apply_words(&config,
-					"--kernel k --mem=1G --initrd a --initrd b --module m,x=1,y --module n,,o "
-					"--serial null --exit-code-port --no-reboot --cpus 3",
-					&err),
-			    "");
+	assert_string_equal(
+		apply_words(&config,
+			    "--kernel k --mem=1G --initrd a --initrd b --module m,x=1,y --module n,,o "
+			    "--serial null --exit-code-port --no-reboot --cpus 3",
+			    &err),
+		"");
 	modules = config.modules.item;
 	assert_true(config.memory_bytes == 1ull << 30);
 	assert_int_equal(config.initrd.count, 2);
@@ -198,11 +208,14 @@ static void test_flag_mistakes_name_the_flag(void **state)
 		{"vmlinuz", "unexpected argument \"vmlinuz\": options begin with --"},
 		{"--mem", "--mem needs an argument: SIZE"},
 		{"--no-reboot=1", "--no-reboot takes no argument"},
-		{"--mem 3X", "--mem: \"3X\" is not a size: write a whole number and K, M, G or T, such as 512M"},
+		{"--mem 3X",
+		 "--mem: \"3X\" is not a size: write a whole number and K, M, G or T, such as 512M"},
 		{"--cpus 0", "--cpus: 0 is out of range: 1 to 255 is possible"},
 		{"--cpus two", "--cpus: \"two\" is not a number"},
-		{"--exit-code-port 0x10000", "--exit-code-port: 0x10000 is out of range: 0 to 65532 is possible"},
-		{"--log-level loud", "--log-level: \"loud\" is not known: there are off, error, warning, info, debug, trace"},
+		{"--exit-code-port 0x10000",
+		 "--exit-code-port: 0x10000 is out of range: 0 to 65532 is possible"},
+		{"--log-level loud",
+		 "--log-level: \"loud\" is not known: there are off, error, warning, info, debug, trace"},
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -219,17 +232,22 @@ static void test_check_names_flag_and_path(void **state)
 	static const struct {
 		const char *words, *message;
 	} wrong[] = {
-		{"--mem 1G", "--kernel (boot.kernel): there is no kernel to boot: name one, such as --kernel bzImage"},
-		{"--kernel k --serial stdin",
-		 "--serial (serial): \"stdin\" is not known: there are stdio, file:PATH, pty, socket:PATH, null"},
-		{"--kernel k --serial file", "--serial (serial): \"file\" lacks its argument: write file:PATH"},
+		{"--mem 1G",
+		 "--kernel (boot.kernel): there is no kernel to boot: name one, such as --kernel bzImage"},
+		{"--kernel k --serial stdin", "--serial (serial): \"stdin\" is not known: there are stdio, "
+					      "file:PATH, pty, socket:PATH, null"},
+		{"--kernel k --serial file",
+		 "--serial (serial): \"file\" lacks its argument: write file:PATH"},
 		{"--kernel k --serial null:x", "--serial (serial): \"null:x\": null takes no argument"},
 		{"--kernel k --serial null --serial null --serial null",
 		 "--serial (serial): 3 serial ports are asked for: the board has 2"},
-		{"--kernel k --cpu i486", "--cpu (machine.cpu): no CPU model \"i486\": there are x86-64, x86-64-v2, max"},
+		{"--kernel k --cpu i486",
+		 "--cpu (machine.cpu): no CPU model \"i486\": there are x86-64, x86-64-v2, max"},
 		{"--kernel k --machine q35", "--machine (machine.board): no board \"q35\": there is microvm"},
-		{"--kernel k --accel xen", "--accel (machine.accel): no accelerator \"xen\": there are auto, fake"},
-		{"--kernel k --module ,x", "--module (boot.modules): module 1 has no file: write FILE or FILE,CMDLINE"},
+		{"--kernel k --accel xen",
+		 "--accel (machine.accel): no accelerator \"xen\": there are auto, fake"},
+		{"--kernel k --module ,x",
+		 "--module (boot.modules): module 1 has no file: write FILE or FILE,CMDLINE"},
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

@@ -26,7 +26,8 @@ static struct x86_cpu_capabilities everything(void)
 	return capabilities;
 }
 
-static const struct x86_cpuid_entry *find(const struct x86_cpuid_table *table, uint32_t number, uint32_t subleaf)
+static const struct x86_cpuid_entry *find(const struct x86_cpuid_table *table, uint32_t number,
+					  uint32_t subleaf)
 {
 	for (size_t i = 0; i < table->count; i++) {
 		if (table->entry[i].leaf == number && table->entry[i].subleaf == subleaf)
@@ -36,7 +37,8 @@ static const struct x86_cpuid_entry *find(const struct x86_cpuid_table *table, u
 }
 
 /* The leaf, which must be there. */
-static const struct x86_cpuid_entry *leaf(const struct x86_cpuid_table *table, uint32_t number, uint32_t subleaf)
+static const struct x86_cpuid_entry *leaf(const struct x86_cpuid_table *table, uint32_t number,
+					  uint32_t subleaf)
 {
 	static const struct x86_cpuid_entry none;
 	const struct x86_cpuid_entry *entry = find(table, number, subleaf);
@@ -45,12 +47,14 @@ static const struct x86_cpuid_entry *leaf(const struct x86_cpuid_table *table, u
 	return entry ? entry : &none;
 }
 
-static struct x86_cpuid_table build(const char *model, const struct x86_cpu_capabilities *capabilities, unsigned id,
-				    unsigned count)
+static struct x86_cpuid_table build(const char *model, const struct x86_cpu_capabilities *capabilities,
+				    unsigned id, unsigned count)
 {
 	struct x86_cpuid_table table = {0};
 
-	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find(model, NULL), capabilities, id, count, &table, NULL), 0);
+	assert_int_equal(
+		x86_cpu_model_build(x86_cpu_model_find(model, NULL), capabilities, id, count, &table, NULL),
+		0);
 	return table;
 }
 
@@ -61,7 +65,8 @@ static void test_unknown_model_names_those_there_are(void **state)
 	assert_null(x86_cpu_model_find("pentium", &err));
 	assert_non_null(strstr(err.message, "x86-64, x86-64-v2, max"));
 	for (size_t i = 0; x86_cpu_model_at(i); i++)
-		assert_ptr_equal(x86_cpu_model_find(x86_cpu_model_name(x86_cpu_model_at(i)), NULL), x86_cpu_model_at(i));
+		assert_ptr_equal(x86_cpu_model_find(x86_cpu_model_name(x86_cpu_model_at(i)), NULL),
+				 x86_cpu_model_at(i));
 }
 
 static void test_missing_features_are_named(void **state)
@@ -71,10 +76,13 @@ static void test_missing_features_are_named(void **state)
 	struct err err = {0};
 
 	capabilities.feature[X86_WORD_1_ECX] &= ~(1u << 20 | 1u << 23);
-	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find("x86-64-v2", NULL), &capabilities, 0, 1, &table, &err),
-			 -ENOTSUP);
+	assert_int_equal(
+		x86_cpu_model_build(x86_cpu_model_find("x86-64-v2", NULL), &capabilities, 0, 1, &table, &err),
+		-ENOTSUP);
 	assert_non_null(strstr(err.message, "sse4.2 popcnt"));
-	assert_int_equal(x86_cpu_model_build(x86_cpu_model_find("x86-64", NULL), &capabilities, 0, 1, &table, NULL), 0);
+	assert_int_equal(
+		x86_cpu_model_build(x86_cpu_model_find("x86-64", NULL), &capabilities, 0, 1, &table, NULL),
+		0);
 }
 
 static void test_models_differ_as_they_say(void **state)

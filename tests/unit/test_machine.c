@@ -26,8 +26,8 @@
 const struct accel_ops *const accel_table[] = {&absent_accel_ops, &fake_accel_ops, NULL};
 
 #define EXIT_WITH(value) "b\x01\x05" value
-#define POWER_OFF	 "w\x04\x06\x00\x34" /* S5: SLP_TYP 5, SLP_EN */
-#define RESET		 "b\xf9\x0c\x06"
+#define POWER_OFF        "w\x04\x06\x00\x34" /* S5: SLP_TYP 5, SLP_EN */
+#define RESET            "b\xf9\x0c\x06"
 
 /* A program in a file of its own, and a configuration that boots it. */
 struct guest {
@@ -122,13 +122,15 @@ static void test_a_cpu_stops_when_it_asked(void **state)
 	guest_unmake(&guest);
 }
 
-/* Each pass overwrites itself with an instruction that fails: the kernel must be loaded anew, registers set anew. */
+/* Each pass overwrites itself with an instruction that fails: the kernel must be loaded anew, registers set
+ * anew. */
 static void test_reset_starts_again(void **state)
 {
 	struct guest guest;
 	struct machine_result result;
 
-	GUEST(&guest, "si" "c\x03\x05" RESET "l" EXIT_WITH("\x2a") "l");
+	GUEST(&guest, "si"
+		      "c\x03\x05" RESET "l" EXIT_WITH("\x2a") "l");
 	result = guest_run(&guest);
 	assert_int_equal(result.end, MACHINE_EXITED);
 	assert_int_equal(result.value, 0x2a);
@@ -154,12 +156,16 @@ static void test_triple_fault_resets_then_ends(void **state)
 	struct machine_result result;
 
 	log_set_level(LOG_OFF);
-	GUEST(&guest, "i" "c\x02\x01" "t" EXIT_WITH("\x07") "l");
+	GUEST(&guest, "i"
+		      "c\x02\x01"
+		      "t" EXIT_WITH("\x07") "l");
 	result = guest_run(&guest);
 	assert_int_equal(result.end, MACHINE_EXITED); /* the second start went on */
 	guest_unmake(&guest);
 
-	GUEST(&guest, "i" "c\x09\x01" "t" EXIT_WITH("\x07") "l");
+	GUEST(&guest, "i"
+		      "c\x09\x01"
+		      "t" EXIT_WITH("\x07") "l");
 	result = guest_run(&guest);
 	assert_int_equal(result.end, MACHINE_TRIPLE_FAULT); /* again and again: not nine times */
 	assert_int_equal(machine_exit_status(&result), 3);
@@ -248,8 +254,10 @@ static void test_two_machines_at_once(void **state)
 	pthread_t threads[2];
 	struct guest guests[2];
 
-	GUEST(&guests[0], "i" "c\x20\x05" RESET "l" EXIT_WITH("\x0b") "l");
-	GUEST(&guests[1], "i" "c\x30\x05" RESET "l" EXIT_WITH("\x16") "l");
+	GUEST(&guests[0], "i"
+			  "c\x20\x05" RESET "l" EXIT_WITH("\x0b") "l");
+	GUEST(&guests[1], "i"
+			  "c\x30\x05" RESET "l" EXIT_WITH("\x16") "l");
 	for (int i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, run_in_thread, &guests[i]);
 	for (int i = 0; i < 2; i++)
@@ -280,8 +288,9 @@ static void test_failures_leave_nothing_behind(void **state)
 	} wrong[] = {
 		{"boot.kernel", "/nonexistent", "/nonexistent"},
 		{"machine.accel", "absent", "no such hardware"},
-		{"machine.accel", "kvm", "--accel (machine.accel): this build of vmmctl has no accelerator kvm: it has auto, "
-					 "absent, fake"},
+		{"machine.accel", "kvm",
+		 "--accel (machine.accel): this build of vmmctl has no accelerator kvm: it has auto, "
+		 "absent, fake"},
 		{"machine.cpu", "z80", "--cpu (machine.cpu): no CPU model \"z80\""},
 		{"machine.board", "amiga", "--machine (machine.board): no board \"amiga\""},
 		{"serial", "file:/nonexistent/x", "--serial file:/nonexistent/x: cannot open"},
@@ -310,7 +319,8 @@ static void test_runs_leave_nothing_behind(void **state)
 	unsigned before = open_descriptors();
 	struct guest guest;
 
-	GUEST(&guest, "i" "c\x02\x05" RESET "l" POWER_OFF "l");
+	GUEST(&guest, "i"
+		      "c\x02\x05" RESET "l" POWER_OFF "l");
 	guest_run(&guest);
 	guest_unmake(&guest);
 	assert_int_equal(open_descriptors(), before);
@@ -321,7 +331,8 @@ static void test_auto_says_why(void **state)
 	char reason[600];
 
 	assert_ptr_equal(accel_choice_make("auto", reason, sizeof(reason), NULL), &fake_accel_ops);
-	assert_string_equal(reason, "fake, because it is the best that works here (absent: no such hardware)");
+	assert_string_equal(reason,
+			    "fake, because it is the best that works here (absent: no such hardware)");
 }
 
 int main(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host side of character devices. One file a kind; each exports its class, and the build makes chardev_table of them.
- * A chardev is destroyed only while its loop does not run: a posted delivery may still name it.
+ * The host side of character devices. One file a kind; each exports its class, and the build makes
+ * chardev_table of them. A chardev is destroyed only while its loop does not run: a posted delivery may still
+ * name it.
  */
 #pragma once
 

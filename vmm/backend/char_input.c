@@ -2,8 +2,8 @@
 /*
  * The reading half of character backends.
  *
- * The race between "no room" here and "room again" on a vCPU's thread: the loop sets `waiting` and then asks the device
- * once more; the device makes room and then looks at `waiting`. One of the two sees the other.
+ * The race between "no room" here and "room again" on a vCPU's thread: the loop sets `waiting` and then asks
+ * the device once more; the device makes room and then looks at `waiting`. One of the two sees the other.
  */
 #include "vmm/backend/char_input.h"
 
@@ -53,7 +53,8 @@ static void char_input_end(struct char_input *input)
 static bool char_input_read(struct char_input *input)
 {
 	uint8_t data[CHAR_INPUT_READ_SIZE];
-	size_t want = input->lossy || char_input_room(input) > sizeof(data) ? sizeof(data) : char_input_room(input);
+	size_t want =
+		input->lossy || char_input_room(input) > sizeof(data) ? sizeof(data) : char_input_room(input);
 	ssize_t got;
 
 	if (want == 0 || input->ended)

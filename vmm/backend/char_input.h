@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reading half of character backends: a descriptor, a bounded queue, and delivery at the pace of the device. Knows
- * neither the kind of descriptor nor the device.
+ * The reading half of character backends: a descriptor, a bounded queue, and delivery at the pace of the
+ * device. Knows neither the kind of descriptor nor the device.
  */
 #pragma once
 
@@ -21,17 +21,18 @@ struct loop_fd;
 typedef size_t char_input_filter(void *opaque, uint8_t *data, size_t len);
 
 struct char_input {
-	struct chardev *chardev;   /* whose client receives */
+	struct chardev *chardev; /* whose client receives */
 	struct loop *loop;
-	struct loop_fd *watch;	   /* NULL while the queue is full, at the end, and for what epoll does not take */
-	int fd;			   /* borrowed; -1: closed */
-	bool lossy;		   /* when the queue is full read on and drop, so that the filter sees every byte */
-	bool pollable;		   /* false: a regular file or /dev/null, always ready */
+	struct loop_fd
+		*watch; /* NULL while the queue is full, at the end, and for what epoll does not take */
+	int fd;         /* borrowed; -1: closed */
+	bool lossy;     /* when the queue is full read on and drop, so that the filter sees every byte */
+	bool pollable;  /* false: a regular file or /dev/null, always ready */
 	bool ended;
-	char_input_filter *filter; /* may be NULL */
+	char_input_filter *filter;    /* may be NULL */
 	void (*on_end)(void *opaque); /* end of file or an error; may be NULL */
 	void *opaque;
-	_Atomic bool waiting;	   /* the queue holds bytes that the device had no room for */
+	_Atomic bool waiting; /* the queue holds bytes that the device had no room for */
 	size_t head, count;
 	uint8_t queue[CHAR_INPUT_QUEUE_SIZE];
 };

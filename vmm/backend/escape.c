@@ -14,22 +14,14 @@ static enum escape_action escape_second(uint8_t *byte)
 {
 	switch (*byte) {
 	case 'h':
-	case '?':
-		return ESCAPE_HELP;
-	case 'x':
-		return ESCAPE_QUIT;
-	case 'b':
-		return ESCAPE_BREAK;
-	case 'r':
-		return ESCAPE_RESET;
-	case 'p':
-		return ESCAPE_POWER_BUTTON;
+	case '?': return ESCAPE_HELP;
+	case 'x': return ESCAPE_QUIT;
+	case 'b': return ESCAPE_BREAK;
+	case 'r': return ESCAPE_RESET;
+	case 'p': return ESCAPE_POWER_BUTTON;
 	case 'a':
-	case ESCAPE_CHARACTER:
-		*byte = ESCAPE_CHARACTER;
-		return ESCAPE_PASS;
-	default:
-		return ESCAPE_NOTHING;
+	case ESCAPE_CHARACTER: *byte = ESCAPE_CHARACTER; return ESCAPE_PASS;
+	default: return ESCAPE_NOTHING;
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The console's escape character: Ctrl-A and a letter, with QEMU's meanings where QEMU has one. A pure state machine over
- * the typed bytes; knows no terminal and no machine.
+ * The console's escape character: Ctrl-A and a letter, with QEMU's meanings where QEMU has one. A pure state
+ * machine over the typed bytes; knows no terminal and no machine.
  */
 #pragma once
 
@@ -11,7 +11,7 @@
 #define ESCAPE_CHARACTER 0x01 /* Ctrl-A */
 
 enum escape_action {
-	ESCAPE_PASS,   /* give the byte to the guest */
+	ESCAPE_PASS,    /* give the byte to the guest */
 	ESCAPE_NOTHING, /* swallowed */
 	ESCAPE_HELP,
 	ESCAPE_QUIT,

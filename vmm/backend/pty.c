@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The backend on a pseudo-terminal, whose name is logged. The slave side is held open, too, so that readers may come and
- * go without hang-ups; what is written while nobody reads is dropped once the kernel's buffer is full. See pty(7).
+ * The backend on a pseudo-terminal, whose name is logged. The slave side is held open, too, so that readers
+ * may come and go without hang-ups; what is written while nobody reads is dropped once the kernel's buffer is
+ * full. See pty(7).
  */
 #include <errno.h>
 #include <fcntl.h>

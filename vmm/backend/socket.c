@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The backend that listens on a unix socket: one client at a time, the next waits in the queue of listen(2). Output while
- * nobody is connected is dropped. The socket file is removed at the end.
+ * The backend that listens on a unix socket: one client at a time, the next waits in the queue of listen(2).
+ * Output while nobody is connected is dropped. The socket file is removed at the end.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,13 +23,13 @@ struct socket_chardev {
 	struct chardev chardev;
 	struct loop *loop;
 	struct char_input input;
-	struct char_output output; /* under lock */
-	pthread_mutex_t lock;	   /* a leaf: output.fd against the vCPU's writes */
+	struct char_output output;    /* under lock */
+	pthread_mutex_t lock;         /* a leaf: output.fd against the vCPU's writes */
 	struct loop_fd *listen_watch; /* NULL while a client is connected */
 	int listen_fd;
-	int client_fd;		   /* -1: nobody */
+	int client_fd; /* -1: nobody */
 	struct sockaddr_un address;
-	bool bound;		   /* the file is ours to remove */
+	bool bound; /* the file is ours to remove */
 };
 
 static void socket_on_connect(void *opaque, uint32_t epoll_events);
@@ -113,7 +113,8 @@ static bool socket_is_stale(const struct sockaddr_un *address)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return false;
-	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
+	refused =
+		connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
 	close(fd);
 	return refused;
 }

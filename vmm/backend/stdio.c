@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The console on standard input and output. A terminal goes into raw mode and has the escape character Ctrl-A; a pipe or
- * file passes as it is. Also follows the shell's job control: the terminal is restored while the process is stopped.
+ * The console on standard input and output. A terminal goes into raw mode and has the escape character
+ * Ctrl-A; a pipe or file passes as it is. Also follows the shell's job control: the terminal is restored
+ * while the process is stopped.
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,7 +27,7 @@ struct stdio_chardev {
 	struct char_output output;
 	struct escape escape;
 	bool is_terminal;
-	int signal_fd;		   /* SIGTSTP and SIGCONT; -1 without a terminal */
+	int signal_fd; /* SIGTSTP and SIGCONT; -1 without a terminal */
 	struct loop_fd *signal_watch;
 	sigset_t old_mask;
 };
@@ -57,23 +58,12 @@ static void stdio_act(struct stdio_chardev *stdio, enum escape_action action)
 {
 	switch (action) {
 	case ESCAPE_PASS:
-	case ESCAPE_NOTHING:
-		return;
-	case ESCAPE_HELP:
-		stdio_print_help();
-		return;
-	case ESCAPE_QUIT:
-		stdio_command(stdio, CONSOLE_QUIT);
-		return;
-	case ESCAPE_BREAK:
-		stdio_break(stdio);
-		return;
-	case ESCAPE_RESET:
-		stdio_command(stdio, CONSOLE_RESET);
-		return;
-	case ESCAPE_POWER_BUTTON:
-		stdio_command(stdio, CONSOLE_POWER_BUTTON);
-		return;
+	case ESCAPE_NOTHING: return;
+	case ESCAPE_HELP: stdio_print_help(); return;
+	case ESCAPE_QUIT: stdio_command(stdio, CONSOLE_QUIT); return;
+	case ESCAPE_BREAK: stdio_break(stdio); return;
+	case ESCAPE_RESET: stdio_command(stdio, CONSOLE_RESET); return;
+	case ESCAPE_POWER_BUTTON: stdio_command(stdio, CONSOLE_POWER_BUTTON); return;
 	}
 }
 

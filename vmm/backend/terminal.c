@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The terminal's raw mode. tcsetattr(3) is async-signal-safe (POSIX 2.4.3), so a crash handler may restore it. */
+/* The terminal's raw mode. tcsetattr(3) is async-signal-safe (POSIX 2.4.3), so a crash handler may restore
+ * it. */
 #include "vmm/backend/terminal.h"
 
 #include <errno.h>
@@ -35,12 +36,14 @@ void terminal_suspend(void)
 
 void terminal_resume(void)
 {
-	/* In the background tcsetattr would stop the process (SIGTTOU); coming to the foreground sends SIGCONT again. */
+	/* In the background tcsetattr would stop the process (SIGTTOU); coming to the foreground sends
+	 * SIGCONT again. */
 	if (atomic_load(&terminal.raw) && tcgetpgrp(terminal.fd) == getpgrp())
 		tcsetattr(terminal.fd, TCSADRAIN, &terminal.raw_settings);
 }
 
-/* SA_RESETHAND has put the default action back: the signal raised here kills as soon as the handler returns. */
+/* SA_RESETHAND has put the default action back: the signal raised here kills as soon as the handler returns.
+ */
 static void terminal_on_crash(int signal_number)
 {
 	int saved_errno = errno;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-__attribute__((format(printf, 3, 0)))
-static void err_format(struct err *err, int code, const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void err_format(struct err *err, int code, const char *format,
+							     va_list args)
 {
 	err->code = code;
 	vsnprintf(err->message, sizeof(err->message), format, args);

@@ -9,9 +9,10 @@
 
 #define ERR_MESSAGE_SIZE 512 /* longer messages are cut; a path and a reason fit */
 
-/* Owned by the caller, on its stack as a rule; needs no destruction. Zero-initialise: `struct err err = {0};` */
+/* Owned by the caller, on its stack as a rule; needs no destruction. Zero-initialise: `struct err err = {0};`
+ */
 struct err {
-	int code;                      /* -errno, 0 while nothing failed */
+	int code;                       /* -errno, 0 while nothing failed */
 	char message[ERR_MESSAGE_SIZE]; /* one line without a final stop */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Logging. Each line is formatted on the caller's stack and leaves in one write(2), so lines of several threads do not
- * mix and no lock is needed. The sink below is process-wide by design: see log.h.
+ * Logging. Each line is formatted on the caller's stack and leaves in one write(2), so lines of several
+ * threads do not mix and no lock is needed. The sink below is process-wide by design: see log.h.
  */
 #include "vmm/base/log.h"
 
@@ -16,11 +16,12 @@
 
 #include "vmm/base/clock.h"
 
-#define LOG_LINE_SIZE	     1024 /* longer lines are cut */
-#define LOG_LIMIT_LINES	     10
-#define LOG_LIMIT_WINDOW_NS  (5 * NS_PER_S)
+#define LOG_LINE_SIZE       1024 /* longer lines are cut */
+#define LOG_LIMIT_LINES     10
+#define LOG_LIMIT_WINDOW_NS (5 * NS_PER_S)
 
-/* The one file-scope state that the design permits: a crash must be able to speak before and after any machine. */
+/* The one file-scope state that the design permits: a crash must be able to speak before and after any
+ * machine. */
 static struct {
 	_Atomic int level;
 	_Atomic int fd;
@@ -36,7 +37,7 @@ static const struct {
 };
 
 static const char *const log_labels[] = {
-	[LOG_OFF] = "",	     [LOG_ERROR] = "error", [LOG_WARNING] = "warning",
+	[LOG_OFF] = "",      [LOG_ERROR] = "error", [LOG_WARNING] = "warning",
 	[LOG_INFO] = "info", [LOG_DEBUG] = "debug", [LOG_TRACE] = "trace",
 };
 
@@ -79,8 +80,8 @@ void log_set_raw_tty(bool raw_tty)
 	atomic_store(&log_sink.raw_tty, raw_tty);
 }
 
-__attribute__((format(printf, 2, 0)))
-static void log_emit(enum log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_emit(enum log_level level, const char *format,
+							   va_list args)
 {
 	char line[LOG_LINE_SIZE];
 	const size_t room = sizeof(line) - 2; /* \r\n always fits */
@@ -108,7 +109,8 @@ void log_write(enum log_level level, const char *format, ...)
 	va_end(args);
 }
 
-/* True when one more line fits; starts a new window, and tells what the last one dropped, when its time is over. */
+/* True when one more line fits; starts a new window, and tells what the last one dropped, when its time is
+ * over. */
 static bool log_limit_admits(struct log_limit *limit, enum log_level level)
 {
 	uint64_t now_ns = clock_monotonic_ns();

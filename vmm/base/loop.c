@@ -2,9 +2,10 @@
 /*
  * The event loop over epoll(7). Knows nothing of machines.
  *
- * A watch that is removed while a batch of events is being delivered may still be named by a later event of that batch:
- * it is marked dead and freed when the batch is done. Posted calls wait in a ring under a mutex; an eventfd wakes
- * the loop. A timer is a timerfd and a watch, so that any thread may arm it by one system call and no lock.
+ * A watch that is removed while a batch of events is being delivered may still be named by a later event of
+ * that batch: it is marked dead and freed when the batch is done. Posted calls wait in a ring under a mutex;
+ * an eventfd wakes the loop. A timer is a timerfd and a watch, so that any thread may arm it by one system
+ * call and no lock.
  */
 #include "vmm/base/loop.h"
 
@@ -28,15 +29,15 @@ struct loop_fd {
 	struct loop_fd *next_dead; /* list of watches to free after the batch */
 	loop_fd_fn *fn;
 	void *opaque;
-	int fd;			   /* borrowed */
-	bool dead;		   /* removed: no more callbacks */
+	int fd;    /* borrowed */
+	bool dead; /* removed: no more callbacks */
 };
 
 struct loop_timer {
 	struct loop_fd *watch;
 	loop_call_fn *fn;
 	void *opaque;
-	int fd;			   /* timerfd, owned */
+	int fd; /* timerfd, owned */
 };
 
 struct loop_call {
@@ -46,10 +47,10 @@ struct loop_call {
 
 struct loop {
 	int epoll_fd;
-	int wake_fd;		   /* eventfd: something was posted, or stop */
+	int wake_fd; /* eventfd: something was posted, or stop */
 	struct loop_fd *wake_watch;
-	struct loop_fd *dead;	   /* loop's thread only */
-	bool delivering;	   /* a batch is under way; loop's thread only */
+	struct loop_fd *dead; /* loop's thread only */
+	bool delivering;      /* a batch is under way; loop's thread only */
 	_Atomic bool stopping;
 	_Atomic int stop_value;
 	pthread_mutex_t post_lock; /* guards post, post_head, post_count; a leaf */

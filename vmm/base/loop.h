@@ -34,13 +34,15 @@ void loop_fd_remove(struct loop_fd *watch);
 /* A one-shot timer whose callback runs on the loop's thread. */
 struct loop_timer *loop_timer_create(struct loop *loop, loop_call_fn *fn, void *opaque, struct err *err);
 /*
- * Arms for the monotonic deadline (ns; a past one fires at once), or disarms with UINT64_MAX. From any thread.
- * A callback that was already due may still run once after a re-arm or disarm: it must look at its own state.
+ * Arms for the monotonic deadline (ns; a past one fires at once), or disarms with UINT64_MAX. From any
+ * thread. A callback that was already due may still run once after a re-arm or disarm: it must look at its
+ * own state.
  */
 void loop_timer_arm(struct loop_timer *timer, uint64_t deadline_ns);
 /* Only on the loop's thread, or when the loop does not run. */
 void loop_timer_destroy(struct loop_timer *timer);
 
-/* Runs fn once on the loop's thread, soon; from any thread. No allocation: at most LOOP_POST_MAX calls may wait. */
+/* Runs fn once on the loop's thread, soon; from any thread. No allocation: at most LOOP_POST_MAX calls may
+ * wait. */
 #define LOOP_POST_MAX 1024
 int loop_post(struct loop *loop, loop_call_fn *fn, void *opaque);

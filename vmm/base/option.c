@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Option tables: setting fields from text, freeing them, finding rows and near misses. JSON is option_json.c's. */
+/* Option tables: setting fields from text, freeing them, finding rows and near misses. JSON is
+ * option_json.c's. */
 #include "vmm/base/option.h"
 
 #include <errno.h>
@@ -39,8 +40,8 @@ static int option_set_uint(const struct option *option, uint32_t *field, const c
 	if (code < 0)
 		return code;
 	if (value < option->min || value > max)
-		return err_set(err, -ERANGE, "%s is out of range: %" PRIu64 " to %" PRIu64 " is possible", text, option->min,
-			       max);
+		return err_set(err, -ERANGE, "%s is out of range: %" PRIu64 " to %" PRIu64 " is possible",
+			       text, option->min, max);
 	*field = (uint32_t)value;
 	return 0;
 }
@@ -135,7 +136,9 @@ static int option_set_record(const struct option *option, void *record, const ch
 	if (code < 0)
 		return code;
 	option_undouble_commas(*first);
-	return text[first_len] ? option_set_string(second, text + first_len + 1, strlen(text + first_len + 1), err) : 0;
+	return text[first_len]
+		       ? option_set_string(second, text + first_len + 1, strlen(text + first_len + 1), err)
+		       : 0;
 }
 
 static int option_add_record(const struct option *option, struct option_records *records, const char *text,
@@ -167,23 +170,17 @@ int option_set_text(const struct option *option, void *object, const char *text,
 
 	switch (option->type) {
 	case OPTION_STRING:
-	case OPTION_PATH:
-		return option_set_string(field, text, strlen(text), err);
+	case OPTION_PATH: return option_set_string(field, text, strlen(text), err);
 	case OPTION_BOOL:
 		if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
 			return err_set(err, -EINVAL, "\"%s\" is neither true nor false", text);
 		*(bool *)field = text[0] == 't';
 		return 0;
-	case OPTION_UINT:
-		return option_set_uint(option, field, text, err);
-	case OPTION_SIZE:
-		return option_set_size(option, field, text, err);
-	case OPTION_CHOICE:
-		return option_set_choice(option, field, text, err);
-	case OPTION_STRINGS:
-		return option_add_string(field, text, err);
-	case OPTION_RECORDS:
-		return option_add_record(option, field, text, err);
+	case OPTION_UINT: return option_set_uint(option, field, text, err);
+	case OPTION_SIZE: return option_set_size(option, field, text, err);
+	case OPTION_CHOICE: return option_set_choice(option, field, text, err);
+	case OPTION_STRINGS: return option_add_string(field, text, err);
+	case OPTION_RECORDS: return option_add_record(option, field, text, err);
 	}
 	return err_set(err, -EINVAL, "no such type of option");
 }
@@ -235,7 +232,8 @@ enum option_argument option_argument(const struct option *option)
 const struct option *option_find_flag(const struct option *table, const char *flag, size_t flag_len)
 {
 	for (const struct option *option = table; option->path; option++) {
-		if (option->flag && strlen(option->flag) == flag_len && strncmp(option->flag, flag, flag_len) == 0)
+		if (option->flag && strlen(option->flag) == flag_len &&
+		    strncmp(option->flag, flag, flag_len) == 0)
 			return option;
 	}
 	return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Option tables: one row says the name, type, limits and help of a setting, and where its field is. Command line, JSON
- * files, help text, manual page and completion all read the same rows. Knows no machine.
+ * Option tables: one row says the name, type, limits and help of a setting, and where its field is. Command
+ * line, JSON files, help text, manual page and completion all read the same rows. Knows no machine.
  *
  * A row's path places it in JSON: "boot.kernel" is the key "kernel" of the object "boot".
  */
@@ -15,12 +15,12 @@ struct err;
 struct json_t;
 
 enum option_type {
-	OPTION_STRING,	/* char *, owned; NULL: not set */
-	OPTION_PATH,	/* as OPTION_STRING; completion offers files */
-	OPTION_BOOL,	/* bool; the flag takes no argument and sets true */
-	OPTION_UINT,	/* uint32_t within [min, max] */
-	OPTION_SIZE,	/* uint64_t bytes within [min, max]; a plain number is MiB, as QEMU has it */
-	OPTION_CHOICE,	/* uint32_t: index into choice */
+	OPTION_STRING,  /* char *, owned; NULL: not set */
+	OPTION_PATH,    /* as OPTION_STRING; completion offers files */
+	OPTION_BOOL,    /* bool; the flag takes no argument and sets true */
+	OPTION_UINT,    /* uint32_t within [min, max] */
+	OPTION_SIZE,    /* uint64_t bytes within [min, max]; a plain number is MiB, as QEMU has it */
+	OPTION_CHOICE,  /* uint32_t: index into choice */
 	OPTION_STRINGS, /* struct option_strings; the flag may be repeated */
 	OPTION_RECORDS, /* struct option_records; the flag may be repeated: FIRST[,SECOND] */
 };
@@ -44,17 +44,19 @@ struct option_choice {
 };
 
 struct option {
-	const char *path;   /* JSON path; NULL ends a table */
-	const char *flag;   /* "--mem"; NULL: only in JSON */
+	const char *path; /* JSON path; NULL ends a table */
+	const char *flag; /* "--mem"; NULL: only in JSON */
 	enum option_type type;
-	size_t offset;	    /* of the field in the structure that the table describes */
-	const char *metavar; /* "SIZE", for the help */
-	const char *help;   /* one sentence without a final stop */
+	size_t offset;            /* of the field in the structure that the table describes */
+	const char *metavar;      /* "SIZE", for the help */
+	const char *help;         /* one sentence without a final stop */
 	const char *default_text; /* as the help says it; NULL: not said */
-	uint64_t min, max;  /* OPTION_UINT, OPTION_SIZE; max 0: no limit */
-	const struct option_choice *choice; /* OPTION_CHOICE, ends with name NULL; OPTION_STRING: names to complete and list */
+	uint64_t min, max;        /* OPTION_UINT, OPTION_SIZE; max 0: no limit */
+	const struct option_choice
+		*choice; /* OPTION_CHOICE, ends with name NULL; OPTION_STRING: names to complete and list */
 	const char *implied; /* OPTION_UINT: the flag's argument may be left out and is then this */
-	const struct option *element; /* OPTION_RECORDS: string rows; the first two are the flag's FIRST and SECOND */
+	const struct option
+		*element; /* OPTION_RECORDS: string rows; the first two are the flag's FIRST and SECOND */
 	size_t element_size;
 };
 
@@ -72,8 +74,9 @@ enum option_argument option_argument(const struct option *option);
 const struct option *option_find_flag(const struct option *table, const char *flag, size_t flag_len);
 
 /*
- * Fills object from a parsed JSON object: every key must be a row's, with a value of its type; null leaves a field as it
- * is. A list in the file replaces the list in the object. Messages begin with the path: `machine.memory: ...`.
+ * Fills object from a parsed JSON object: every key must be a row's, with a value of its type; null leaves a
+ * field as it is. A list in the file replaces the list in the object. Messages begin with the path:
+ * `machine.memory: ...`.
  */
 int option_from_json(const struct option *table, void *object, const struct json_t *json, struct err *err);
 /* The whole object as JSON, every row in order; unset strings are null. NULL when out of memory. */

@@ -11,14 +11,15 @@
 #include "vmm/base/err.h"
 #include "vmm/base/size.h"
 
-#define OPTION_PATH_MAX	  128
-#define OPTION_KEYS_MAX	  64 /* keys of one object that a suggestion looks at */
+#define OPTION_PATH_MAX 128
+#define OPTION_KEYS_MAX 64 /* keys of one object that a suggestion looks at */
 
 static const char *option_json_type_name(const json_t *value)
 {
 	static const char *const names[] = {
-		[JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list",	   [JSON_STRING] = "a string", [JSON_INTEGER] = "a number",
-		[JSON_REAL] = "a fraction",  [JSON_TRUE] = "true",	   [JSON_FALSE] = "false",     [JSON_NULL] = "null",
+		[JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list",    [JSON_STRING] = "a string",
+		[JSON_INTEGER] = "a number", [JSON_REAL] = "a fraction", [JSON_TRUE] = "true",
+		[JSON_FALSE] = "false",      [JSON_NULL] = "null",
 	};
 
 	return names[json_typeof(value)];
@@ -29,9 +30,10 @@ static int option_json_wrong_type(const json_t *value, const char *wanted, struc
 	return err_set(err, -EINVAL, "is %s and must be %s", option_json_type_name(value), wanted);
 }
 
-/* A string, or a whole number where numbers are allowed, goes through option_set_text, so that limits are checked once. */
-static int option_json_scalar(const struct option *option, void *object, const json_t *value, const char *wanted,
-			      struct err *err)
+/* A string, or a whole number where numbers are allowed, goes through option_set_text, so that limits are
+ * checked once. */
+static int option_json_scalar(const struct option *option, void *object, const json_t *value,
+			      const char *wanted, struct err *err)
 {
 	char number[24];
 
@@ -97,20 +99,16 @@ static int option_json_value(const struct option *option, void *object, const js
 	switch (option->type) {
 	case OPTION_STRING:
 	case OPTION_PATH:
-	case OPTION_CHOICE:
-		return option_json_scalar(option, object, value, "a string", err);
-	case OPTION_UINT:
-		return option_json_scalar(option, object, value, "a number", err);
-	case OPTION_SIZE:
-		return option_json_scalar(option, object, value, "a size, such as \"512M\"", err);
+	case OPTION_CHOICE: return option_json_scalar(option, object, value, "a string", err);
+	case OPTION_UINT: return option_json_scalar(option, object, value, "a number", err);
+	case OPTION_SIZE: return option_json_scalar(option, object, value, "a size, such as \"512M\"", err);
 	case OPTION_BOOL:
 		if (!json_is_boolean(value))
 			return option_json_wrong_type(value, "true or false", err);
 		*(bool *)((char *)object + option->offset) = json_is_true(value);
 		return 0;
 	case OPTION_STRINGS:
-	case OPTION_RECORDS:
-		return option_json_list(option, object, value, err);
+	case OPTION_RECORDS: return option_json_list(option, object, value, err);
 	}
 	return err_set(err, -EINVAL, "no such type of option");
 }
@@ -130,8 +128,10 @@ static const struct option *option_json_find(const struct option *table, const c
 	return NULL;
 }
 
-/* "unknown key", with the nearest of the keys that could stand there. Paths of whole rows are offered at the top. */
-static int option_json_unknown(const struct option *table, const char *section, const char *key, struct err *err)
+/* "unknown key", with the nearest of the keys that could stand there. Paths of whole rows are offered at the
+ * top. */
+static int option_json_unknown(const struct option *table, const char *section, const char *key,
+			       struct err *err)
 {
 	char storage[OPTION_KEYS_MAX][OPTION_PATH_MAX];
 	const char *names[OPTION_KEYS_MAX + 1];
@@ -150,7 +150,8 @@ static int option_json_unknown(const struct option *table, const char *section, 
 	names[count] = NULL;
 	nearest = option_nearest(key, names);
 	if (nearest)
-		return err_set(err, -EINVAL, "%s%s: unknown key; did you mean \"%s\"?", section, key, nearest);
+		return err_set(err, -EINVAL, "%s%s: unknown key; did you mean \"%s\"?", section, key,
+			       nearest);
 	return err_set(err, -EINVAL, "%s%s: unknown key", section, key);
 }
 
@@ -165,8 +166,8 @@ static int option_json_at(const char *path, int code, struct err *err)
 	return err_set(err, code, "%s%s%s", path, message[0] == '[' ? "" : ": ", message);
 }
 
-static int option_json_object(const struct option *table, void *object, const json_t *json, const char *section,
-			      struct err *err)
+static int option_json_object(const struct option *table, void *object, const json_t *json,
+			      const char *section, struct err *err)
 {
 	const char *key;
 	json_t *value;
@@ -220,8 +221,9 @@ static json_t *option_list_to_json(const struct option *option, const void *fiel
 	for (size_t i = 0; option->type == OPTION_STRINGS && i < strings->count; i++)
 		json_array_append_new(list, json_string(strings->item[i]));
 	for (size_t i = 0; option->type == OPTION_RECORDS && i < records->count; i++)
-		json_array_append_new(list, option_to_json(option->element,
-							   (const char *)records->item + i * option->element_size));
+		json_array_append_new(list,
+				      option_to_json(option->element,
+						     (const char *)records->item + i * option->element_size));
 	return list;
 }
 
@@ -231,20 +233,13 @@ static json_t *option_value_to_json(const struct option *option, const void *fie
 
 	switch (option->type) {
 	case OPTION_STRING:
-	case OPTION_PATH:
-		return option_string_to_json(*(char *const *)field);
-	case OPTION_BOOL:
-		return json_boolean(*(const bool *)field);
-	case OPTION_UINT:
-		return json_integer(*(const uint32_t *)field);
-	case OPTION_SIZE:
-		size_format(*(const uint64_t *)field, text);
-		return json_string(text);
-	case OPTION_CHOICE:
-		return json_string(option->choice[*(const uint32_t *)field].name);
+	case OPTION_PATH: return option_string_to_json(*(char *const *)field);
+	case OPTION_BOOL: return json_boolean(*(const bool *)field);
+	case OPTION_UINT: return json_integer(*(const uint32_t *)field);
+	case OPTION_SIZE: size_format(*(const uint64_t *)field, text); return json_string(text);
+	case OPTION_CHOICE: return json_string(option->choice[*(const uint32_t *)field].name);
 	case OPTION_STRINGS:
-	case OPTION_RECORDS:
-		return option_list_to_json(option, field);
+	case OPTION_RECORDS: return option_list_to_json(option, field);
 	}
 	return NULL;
 }

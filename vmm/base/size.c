@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sizes and numbers: strict readers, because a forgiving one turns a typing mistake into a machine of the wrong size. */
+/* Sizes and numbers: strict readers, because a forgiving one turns a typing mistake into a machine of the
+ * wrong size. */
 #include "vmm/base/size.h"
 
 #include <ctype.h>
@@ -21,7 +22,7 @@ static uint64_t size_unit(const char *suffix)
 	const char *found = strchr(size_suffixes, toupper((unsigned char)suffix[0]));
 
 	if (!found || (suffix[1] && (found == size_suffixes || (strcasecmp(suffix + 1, "B") != 0 &&
-								  strcasecmp(suffix + 1, "iB") != 0))))
+								strcasecmp(suffix + 1, "iB") != 0))))
 		return 0;
 	return 1ull << ((found - size_suffixes) * 10);
 }
@@ -37,7 +38,8 @@ int size_parse(const char *text, uint64_t plain_unit, uint64_t *size_bytes, stru
 	if (isdigit((unsigned char)text[0]) && *end)
 		unit = size_unit(end);
 	if (!isdigit((unsigned char)text[0]) || unit == 0)
-		return err_set(err, -EINVAL, "\"%s\" is not a size: write a whole number and K, M, G or T, such as 512M",
+		return err_set(err, -EINVAL,
+			       "\"%s\" is not a size: write a whole number and K, M, G or T, such as 512M",
 			       text);
 	if (errno == ERANGE || number > UINT64_MAX / unit)
 		return err_set(err, -ERANGE, "\"%s\" is too large", text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bus: a sorted array of ranges and a binary search. Accesses are fitted to the sizes that a device takes here, so
- * that no device splits or widens. Knows no device.
+ * The bus: a sorted array of ranges and a binary search. Accesses are fitted to the sizes that a device takes
+ * here, so that no device splits or widens. Knows no device.
  */
 #include "vmm/core/bus.h"
 
@@ -13,11 +13,12 @@
 
 #include "vmm/base/err.h"
 
-#define BUS_RANGES_MAX 256 /* a PC has some thirty; bounds the table so that it never moves under a look-up */
+#define BUS_RANGES_MAX 256 /* a PC has some thirty; bounds the table so that it never moves under a look-up  \
+			    */
 
 struct bus {
 	const char *name;
-	uint64_t address_last;	    /* highest address */
+	uint64_t address_last; /* highest address */
 	size_t count;
 	struct bus_range range[BUS_RANGES_MAX]; /* sorted by base, disjoint */
 };
@@ -65,15 +66,16 @@ static int bus_check_range(const struct bus *bus, const struct bus_range *range,
 	if (range->size == 0 || range->base > bus->address_last ||
 	    range->size - 1 > bus->address_last - range->base)
 		return err_set(err, -EINVAL,
-			       "%s: range %s at 0x%" PRIx64 ", 0x%" PRIx64 " long, does not fit the %s bus", bus->name,
-			       range->name, range->base, range->size, bus->name);
+			       "%s: range %s at 0x%" PRIx64 ", 0x%" PRIx64 " long, does not fit the %s bus",
+			       bus->name, range->name, range->base, range->size, bus->name);
 	if (bus->count == BUS_RANGES_MAX)
-		return err_set(err, -ENOMEM, "%s: no room for range %s: %d are in use", bus->name, range->name,
-			       BUS_RANGES_MAX);
+		return err_set(err, -ENOMEM, "%s: no room for range %s: %d are in use", bus->name,
+			       range->name, BUS_RANGES_MAX);
 	return 0;
 }
 
-static int bus_check_overlap(const struct bus *bus, const struct bus_range *range, size_t index, struct err *err)
+static int bus_check_overlap(const struct bus *bus, const struct bus_range *range, size_t index,
+			     struct err *err)
 {
 	const struct bus_range *other = NULL;
 
@@ -84,8 +86,8 @@ static int bus_check_overlap(const struct bus *bus, const struct bus_range *rang
 	if (!other)
 		return 0;
 	return err_set(err, -EEXIST,
-		       "%s: %s at 0x%" PRIx64 "-0x%" PRIx64 " overlaps %s at 0x%" PRIx64 "-0x%" PRIx64, bus->name,
-		       range->name, range->base, bus_range_last(range), other->name, other->base,
+		       "%s: %s at 0x%" PRIx64 "-0x%" PRIx64 " overlaps %s at 0x%" PRIx64 "-0x%" PRIx64,
+		       bus->name, range->name, range->base, bus_range_last(range), other->name, other->base,
 		       bus_range_last(other));
 }
 
@@ -168,12 +170,15 @@ static uint64_t bus_range_read(const struct bus_range *range, uint64_t offset, u
 	if (size_bytes < bus_size_min(range))
 		return bus_range_read_widened(range, offset, size_bytes);
 	for (unsigned done = 0; done < size_bytes; done += unit)
-		value |= (range->ops->read(range->opaque, offset + done, unit) & bus_value_mask(unit)) << (done * 8);
+		value |= (range->ops->read(range->opaque, offset + done, unit) & bus_value_mask(unit))
+			 << (done * 8);
 	return value;
 }
 
-/* A smaller write than the device takes is widened with zeros: registers of such devices are written whole. */
-static void bus_range_write(const struct bus_range *range, uint64_t offset, uint64_t value, unsigned size_bytes)
+/* A smaller write than the device takes is widened with zeros: registers of such devices are written whole.
+ */
+static void bus_range_write(const struct bus_range *range, uint64_t offset, uint64_t value,
+			    unsigned size_bytes)
 {
 	unsigned unit = size_bytes < bus_size_max(range) ? size_bytes : bus_size_max(range);
 
@@ -181,12 +186,13 @@ static void bus_range_write(const struct bus_range *range, uint64_t offset, uint
 		return;
 	if (size_bytes < bus_size_min(range)) {
 		unit = bus_size_min(range);
-		range->ops->write(range->opaque, offset & ~(uint64_t)(unit - 1), value << ((offset & (unit - 1)) * 8),
-				  unit);
+		range->ops->write(range->opaque, offset & ~(uint64_t)(unit - 1),
+				  value << ((offset & (unit - 1)) * 8), unit);
 		return;
 	}
 	for (unsigned done = 0; done < size_bytes; done += unit)
-		range->ops->write(range->opaque, offset + done, (value >> (done * 8)) & bus_value_mask(unit), unit);
+		range->ops->write(range->opaque, offset + done, (value >> (done * 8)) & bus_value_mask(unit),
+				  unit);
 }
 
 static void bus_range_lock(const struct bus_range *range)
@@ -238,7 +244,8 @@ void bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size_
 		bus_write(bus, (address + i) & bus->address_last, (value >> (i * 8)) & 0xff, 1);
 }
 
-void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range), void *opaque)
+void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),
+		  void *opaque)
 {
 	for (size_t i = 0; i < bus->count; i++)
 		fn(opaque, &bus->range[i]);

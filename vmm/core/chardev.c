@@ -26,12 +26,13 @@ static void chardev_list(char *text, size_t size)
 	for (size_t i = 0; chardev_table[i]; i++) {
 		const char *argument = chardev_table[i]->argument;
 
-		text_append(text, size, "%s%s%s%s", i > 0 ? ", " : "", chardev_table[i]->name, argument ? ":" : "",
-			    argument ? argument : "");
+		text_append(text, size, "%s%s%s%s", i > 0 ? ", " : "", chardev_table[i]->name,
+			    argument ? ":" : "", argument ? argument : "");
 	}
 }
 
-int chardev_parse(const char *spec, const struct chardev_class **class, const char **argument, struct err *err)
+int chardev_parse(const char *spec, const struct chardev_class **class, const char **argument,
+		  struct err *err)
 {
 	const char *colon = strchr(spec, ':');
 	size_t name_len = colon ? (size_t)(colon - spec) : strlen(spec);

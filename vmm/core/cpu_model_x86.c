@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * x86 CPU models and their CPUID leaves. A model is two sets of feature bits: what it promises (its psABI level: an
- * accelerator without it is refused) and what it takes when it can (platform features that do not change what a compiler
- * emits). Adding a model is one row of x86_cpu_models. Knows no accelerator.
+ * x86 CPU models and their CPUID leaves. A model is two sets of feature bits: what it promises (its psABI
+ * level: an accelerator without it is refused) and what it takes when it can (platform features that do not
+ * change what a compiler emits). Adding a model is one row of x86_cpu_models. Knows no accelerator.
  *
- * Intel SDM vol. 2, CPUID; psABI x86-64, "Micro-architecture levels"; docs/decisions/0002-cpu-identity.md says why the
- * processor calls itself what it does.
+ * Intel SDM vol. 2, CPUID; psABI x86-64, "Micro-architecture levels"; docs/decisions/0002-cpu-identity.md
+ * says why the processor calls itself what it does.
  */
 #include "vmm/core/cpu_model_x86.h"
 
@@ -18,9 +18,10 @@
 
 #define BIT(n) (1u << (n))
 
-/* GenuineIntel, family 6, model 0x1c, stepping 10: an in-order core that does not speculate. See the decision. */
-#define CPU_SIGNATURE  0x000106cau
-#define CPUID_CRYSTAL_HZ_MAX 4000000000u /* leaf 0x15 has 32 bits */
+/* GenuineIntel, family 6, model 0x1c, stepping 10: an in-order core that does not speculate. See the
+ * decision. */
+#define CPU_SIGNATURE         0x000106cau
+#define CPUID_CRYSTAL_HZ_MAX  4000000000u /* leaf 0x15 has 32 bits */
 #define CPUID_HYPERVISOR_LAST 0x40000010u
 
 /* What CPUID gives for each component of XSAVE in the standard format. SDM vol. 1, 13.5. */
@@ -38,31 +39,38 @@ struct x86_cpu_model {
 	uint32_t wanted[X86_WORD_COUNT];   /* taken when the accelerator has them */
 };
 
-/* psABI levels. x86-64: FPU TSC MSR PAE CX8 APIC(platform) SEP PGE CMOV PAT CLFSH MMX FXSR SSE SSE2, SYSCALL NX LM. */
-#define LEVEL_1_EDX	 (BIT(0) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(15) | BIT(23) | BIT(24) | \
-			  BIT(25) | BIT(26))
+/* psABI levels. x86-64: FPU TSC MSR PAE CX8 APIC(platform) SEP PGE CMOV PAT CLFSH MMX FXSR SSE SSE2, SYSCALL
+ * NX LM. */
+#define LEVEL_1_EDX                                                                                          \
+	(BIT(0) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(15) | BIT(23) | BIT(24) |       \
+	 BIT(25) | BIT(26))
 #define LEVEL_1_EXT1_EDX (BIT(11) | BIT(20) | BIT(29))
 /* x86-64-v2: SSE3 SSSE3 CMPXCHG16B SSE4.1 SSE4.2 POPCNT, LAHF in 64-bit mode. */
-#define LEVEL_2_ECX	 (BIT(0) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(23))
+#define LEVEL_2_ECX      (BIT(0) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(23))
 #define LEVEL_2_EXT1_ECX BIT(0)
 
 /*
- * Platform features of every model: what makes an operating system's own work cheaper, or what it expects of any PC.
- * SMAP, LA57, PKU and XSAVE are left to `max`: each costs the kernel instructions or memory accesses that buy nothing here.
+ * Platform features of every model: what makes an operating system's own work cheaper, or what it expects of
+ * any PC. SMAP, LA57, PKU and XSAVE are left to `max`: each costs the kernel instructions or memory accesses
+ * that buy nothing here.
  */
-#define PLATFORM_1_ECX	  (BIT(13) | BIT(17) | BIT(21) | BIT(24) | BIT(30)) /* CX16 PCID X2APIC TSC_DEADLINE RDRAND */
-#define PLATFORM_1_EDX	  (BIT(1) | BIT(2) | BIT(7) | BIT(9) | BIT(11) | BIT(12) | BIT(14) | BIT(16) | BIT(17) | BIT(19) | \
-			   BIT(27)) /* VME DE MCE APIC SEP MTRR MCA PAT PSE36 CLFSH SS */
-#define PLATFORM_7_EBX	  (BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) | BIT(18)) /* FSGSBASE TSC_ADJUST SMEP ERMS INVPCID RDSEED */
-#define PLATFORM_7_ECX	  BIT(2)	    /* UMIP */
-#define PLATFORM_7_EDX	  (BIT(4) | BIT(29)) /* FSRM ARCH_CAPABILITIES */
+#define PLATFORM_1_ECX                                                                                       \
+	(BIT(13) | BIT(17) | BIT(21) | BIT(24) | BIT(30)) /* CX16 PCID X2APIC TSC_DEADLINE RDRAND */
+#define PLATFORM_1_EDX                                                                                       \
+	(BIT(1) | BIT(2) | BIT(7) | BIT(9) | BIT(11) | BIT(12) | BIT(14) | BIT(16) | BIT(17) | BIT(19) |     \
+	 BIT(27)) /* VME DE MCE APIC SEP MTRR MCA PAT PSE36 CLFSH SS */
+#define PLATFORM_7_EBX                                                                                       \
+	(BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) |                                                       \
+	 BIT(18))                             /* FSGSBASE TSC_ADJUST SMEP ERMS INVPCID RDSEED */
+#define PLATFORM_7_ECX    BIT(2)              /* UMIP */
+#define PLATFORM_7_EDX    (BIT(4) | BIT(29))  /* FSRM ARCH_CAPABILITIES */
 #define PLATFORM_EXT1_EDX (BIT(26) | BIT(27)) /* 1 GiB pages, RDTSCP */
 #define PLATFORM_EXT8_EBX 0
 
-#define PLATFORM_WANTED                                                                                               \
-	[X86_WORD_1_ECX] = PLATFORM_1_ECX, [X86_WORD_1_EDX] = PLATFORM_1_EDX, [X86_WORD_7_EBX] = PLATFORM_7_EBX,      \
-	[X86_WORD_7_ECX] = PLATFORM_7_ECX, [X86_WORD_7_EDX] = PLATFORM_7_EDX,                                         \
-	[X86_WORD_EXT1_EDX] = PLATFORM_EXT1_EDX
+#define PLATFORM_WANTED                                                                                      \
+	[X86_WORD_1_ECX] = PLATFORM_1_ECX, [X86_WORD_1_EDX] = PLATFORM_1_EDX,                                \
+	[X86_WORD_7_EBX] = PLATFORM_7_EBX, [X86_WORD_7_ECX] = PLATFORM_7_ECX,                                \
+	[X86_WORD_7_EDX] = PLATFORM_7_EDX, [X86_WORD_EXT1_EDX] = PLATFORM_EXT1_EDX
 
 static const struct x86_cpu_model x86_cpu_models[] = {
 	{
@@ -135,12 +143,12 @@ static const struct {
 	uint8_t bit;
 	const char *name;
 } x86_feature_names[] = {
-	{X86_WORD_1_EDX, 0, "fpu"},	{X86_WORD_1_EDX, 3, "pse"},	   {X86_WORD_1_EDX, 4, "tsc"},
-	{X86_WORD_1_EDX, 5, "msr"},	{X86_WORD_1_EDX, 6, "pae"},	   {X86_WORD_1_EDX, 8, "cx8"},
-	{X86_WORD_1_EDX, 13, "pge"},	{X86_WORD_1_EDX, 15, "cmov"},	   {X86_WORD_1_EDX, 23, "mmx"},
-	{X86_WORD_1_EDX, 24, "fxsr"},	{X86_WORD_1_EDX, 25, "sse"},	   {X86_WORD_1_EDX, 26, "sse2"},
-	{X86_WORD_1_ECX, 0, "sse3"},	{X86_WORD_1_ECX, 9, "ssse3"},	   {X86_WORD_1_ECX, 13, "cx16"},
-	{X86_WORD_1_ECX, 19, "sse4.1"}, {X86_WORD_1_ECX, 20, "sse4.2"},   {X86_WORD_1_ECX, 23, "popcnt"},
+	{X86_WORD_1_EDX, 0, "fpu"},     {X86_WORD_1_EDX, 3, "pse"},         {X86_WORD_1_EDX, 4, "tsc"},
+	{X86_WORD_1_EDX, 5, "msr"},     {X86_WORD_1_EDX, 6, "pae"},         {X86_WORD_1_EDX, 8, "cx8"},
+	{X86_WORD_1_EDX, 13, "pge"},    {X86_WORD_1_EDX, 15, "cmov"},       {X86_WORD_1_EDX, 23, "mmx"},
+	{X86_WORD_1_EDX, 24, "fxsr"},   {X86_WORD_1_EDX, 25, "sse"},        {X86_WORD_1_EDX, 26, "sse2"},
+	{X86_WORD_1_ECX, 0, "sse3"},    {X86_WORD_1_ECX, 9, "ssse3"},       {X86_WORD_1_ECX, 13, "cx16"},
+	{X86_WORD_1_ECX, 19, "sse4.1"}, {X86_WORD_1_ECX, 20, "sse4.2"},     {X86_WORD_1_ECX, 23, "popcnt"},
 	{X86_WORD_EXT1_ECX, 0, "lahf"}, {X86_WORD_EXT1_EDX, 11, "syscall"}, {X86_WORD_EXT1_EDX, 20, "nx"},
 	{X86_WORD_EXT1_EDX, 29, "lm"},
 };
@@ -159,8 +167,8 @@ static int x86_model_check(const struct x86_cpu_model *model, const struct x86_c
 		text_append(missing, sizeof(missing), " %s", x86_feature_names[i].name);
 	}
 	if (missing[0])
-		return err_set(err, -ENOTSUP, "CPU model %s needs features that the accelerator lacks:%s", model->name,
-			       missing);
+		return err_set(err, -ENOTSUP, "CPU model %s needs features that the accelerator lacks:%s",
+			       model->name, missing);
 	return 0;
 }
 
@@ -194,8 +202,8 @@ static struct x86_cpuid_entry *x86_subleaf(struct x86_build *build, uint32_t lea
 
 static uint32_t x86_text4(const char *text)
 {
-	return (uint32_t)(uint8_t)text[0] | (uint32_t)(uint8_t)text[1] << 8 | (uint32_t)(uint8_t)text[2] << 16 |
-	       (uint32_t)(uint8_t)text[3] << 24;
+	return (uint32_t)(uint8_t)text[0] | (uint32_t)(uint8_t)text[1] << 8 |
+	       (uint32_t)(uint8_t)text[2] << 16 | (uint32_t)(uint8_t)text[3] << 24;
 }
 
 static void x86_build_vendor(struct x86_build *build)
@@ -214,7 +222,8 @@ static void x86_build_features(struct x86_build *build)
 	uint32_t htt = build->cpu_count > 1 ? BIT(28) : 0; /* EBX[23:16] is valid */
 
 	entry->eax = CPU_SIGNATURE;
-	entry->ebx = (build->apic_id & 0xff) << 24 | (1u << build->core_shift & 0xff) << 16 | 8u << 8; /* CLFLUSH: 64 bytes */
+	entry->ebx = (build->apic_id & 0xff) << 24 | (1u << build->core_shift & 0xff) << 16 |
+		     8u << 8;                                  /* CLFLUSH: 64 bytes */
 	entry->ecx = build->feature[X86_WORD_1_ECX] | BIT(31); /* a hypervisor is present */
 	entry->edx = build->feature[X86_WORD_1_EDX] | htt;
 
@@ -231,7 +240,8 @@ static void x86_build_features(struct x86_build *build)
 }
 
 /* One cache of leaf 4: type 1 data, 2 instructions, 3 both; 64-byte lines. SDM vol. 2, CPUID, leaf 4. */
-static void x86_build_cache(struct x86_build *build, uint32_t subleaf, uint32_t type_level, uint32_t ways, uint32_t sets)
+static void x86_build_cache(struct x86_build *build, uint32_t subleaf, uint32_t type_level, uint32_t ways,
+			    uint32_t sets)
 {
 	struct x86_cpuid_entry *entry = x86_subleaf(build, 4, subleaf);
 	uint32_t sharing = (type_level >> 5 & 7) == 3 ? (1u << build->core_shift) - 1 : 0;
@@ -243,11 +253,11 @@ static void x86_build_cache(struct x86_build *build, uint32_t subleaf, uint32_t 
 
 static void x86_build_caches(struct x86_build *build)
 {
-	x86_build_cache(build, 0, 1 | 1 << 5, 8, 64);	 /* L1 data, 32 KiB */
-	x86_build_cache(build, 1, 2 | 1 << 5, 8, 64);	 /* L1 instructions, 32 KiB */
-	x86_build_cache(build, 2, 3 | 2 << 5, 8, 1024);	 /* L2, 512 KiB */
+	x86_build_cache(build, 0, 1 | 1 << 5, 8, 64);    /* L1 data, 32 KiB */
+	x86_build_cache(build, 1, 2 | 1 << 5, 8, 64);    /* L1 instructions, 32 KiB */
+	x86_build_cache(build, 2, 3 | 2 << 5, 8, 1024);  /* L2, 512 KiB */
 	x86_build_cache(build, 3, 3 | 3 << 5, 16, 8192); /* L3, 8 MiB, shared */
-	x86_subleaf(build, 4, 4);			 /* none left */
+	x86_subleaf(build, 4, 4);                        /* none left */
 }
 
 /* Leaf 0xb: one thread a core, all cores in one package. SDM vol. 3, 9.9.1. */
@@ -268,7 +278,8 @@ static void x86_build_topology(struct x86_build *build)
 	entry->edx = build->apic_id;
 }
 
-/* Leaf 0xd. EBX of subleaves 0 and 1 follow XCR0: the accelerator answers those of its own; here stands the largest. */
+/* Leaf 0xd. EBX of subleaves 0 and 1 follow XCR0: the accelerator answers those of its own; here stands the
+ * largest. */
 static void x86_build_xsave(struct x86_build *build)
 {
 	struct x86_cpuid_entry *entry;
@@ -304,7 +315,8 @@ uint64_t x86_cpu_model_crystal_hz(const struct x86_cpu_capabilities *capabilitie
 	return capabilities->tsc_hz / x86_crystal_ratio(capabilities->tsc_hz);
 }
 
-/* Leaves 0x15 and 0x16: TSC rate = crystal * EBX / EAX. Linux multiplies kHz by EBX in 32 bits, so EBX is kept small. */
+/* Leaves 0x15 and 0x16: TSC rate = crystal * EBX / EAX. Linux multiplies kHz by EBX in 32 bits, so EBX is
+ * kept small. */
 static void x86_build_frequencies(struct x86_build *build)
 {
 	uint64_t tsc_hz = build->capabilities->tsc_hz;
@@ -321,7 +333,8 @@ static void x86_build_frequencies(struct x86_build *build)
 	entry->ecx = 100;
 }
 
-/* 0x40000000: who runs this guest; 0x40000010: TSC and APIC timer rates in kHz, a convention of several hypervisors. */
+/* 0x40000000: who runs this guest; 0x40000010: TSC and APIC timer rates in kHz, a convention of several
+ * hypervisors. */
 static void x86_build_hypervisor(struct x86_build *build)
 {
 	const char *signature = build->capabilities->hypervisor_signature;
@@ -335,7 +348,8 @@ static void x86_build_hypervisor(struct x86_build *build)
 	entry->ecx = x86_text4(signature + 4);
 	entry->edx = x86_text4(signature + 8);
 	if (build->capabilities->kvmclock)
-		x86_leaf(build, 0x40000001)->eax = BIT(3) | BIT(24); /* KVM's clocksource2, stable across CPUs */
+		x86_leaf(build, 0x40000001)->eax =
+			BIT(3) | BIT(24); /* KVM's clocksource2, stable across CPUs */
 	entry = x86_leaf(build, CPUID_HYPERVISOR_LAST);
 	entry->eax = (uint32_t)(build->capabilities->tsc_hz / 1000);
 	entry->ebx = (uint32_t)(x86_cpu_model_crystal_hz(build->capabilities) / 1000);
@@ -365,7 +379,8 @@ static void x86_build_extended(struct x86_build *build)
 	entry->edx = build->feature[X86_WORD_EXT1_EDX];
 	x86_build_brand(build);
 	x86_leaf(build, 0x80000006)->ecx = 512u << 16 | 6 << 12 | 64; /* L2: 512 KiB, 8 ways, 64-byte lines */
-	x86_leaf(build, 0x80000007)->edx = build->feature[X86_WORD_EXT7_EDX] | BIT(8); /* the TSC never stops or changes */
+	x86_leaf(build, 0x80000007)->edx =
+		build->feature[X86_WORD_EXT7_EDX] | BIT(8); /* the TSC never stops or changes */
 	entry = x86_leaf(build, 0x80000008);
 	entry->eax = build->capabilities->phys_bits | (uint32_t)build->capabilities->virt_bits << 8;
 	entry->ebx = build->feature[X86_WORD_EXT8_EBX];
@@ -377,17 +392,17 @@ static void x86_build_select(struct x86_build *build, const struct x86_cpu_model
 	for (size_t i = 0; i < X86_WORD_COUNT; i++)
 		build->feature[i] = (model->required[i] | model->wanted[i]) & build->capabilities->feature[i];
 	build->feature[X86_WORD_1_ECX] &= ~(BIT(27) | BIT(31)); /* OSXSAVE, hypervisor */
-	build->feature[X86_WORD_1_EDX] &= ~BIT(28);		/* HTT */
-	build->feature[X86_WORD_7_ECX] &= ~BIT(4);		/* OSPKE */
-	if (!(build->feature[X86_WORD_1_ECX] & BIT(26))) {	/* XSAVE */
+	build->feature[X86_WORD_1_EDX] &= ~BIT(28);             /* HTT */
+	build->feature[X86_WORD_7_ECX] &= ~BIT(4);              /* OSPKE */
+	if (!(build->feature[X86_WORD_1_ECX] & BIT(26))) {      /* XSAVE */
 		build->feature[X86_WORD_D_1_EAX] = 0;
 		build->xcr0 = 0;
 		return;
 	}
 	build->xcr0 = build->capabilities->xcr0;
-	if (!(build->feature[X86_WORD_7_ECX] & BIT(3)))		/* PKU */
+	if (!(build->feature[X86_WORD_7_ECX] & BIT(3))) /* PKU */
 		build->xcr0 &= ~(1ull << 9);
-	if (!(build->feature[X86_WORD_1_ECX] & BIT(28)))	/* AVX */
+	if (!(build->feature[X86_WORD_1_ECX] & BIT(28))) /* AVX */
 		build->xcr0 &= ~0xe4ull;
 }
 

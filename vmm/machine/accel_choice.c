@@ -11,7 +11,8 @@
 #include "vmm/base/text.h"
 #include "vmm/core/accel.h"
 
-/* Accelerators that some build of vmmctl for this guest has: a message can tell "not here" from "no such thing". */
+/* Accelerators that some build of vmmctl for this guest has: a message can tell "not here" from "no such
+ * thing". */
 static const char *const accel_known[] = {"kvm", "tcg", NULL};
 
 static const struct accel_ops *accel_choice_find(const char *name)
@@ -41,11 +42,13 @@ int accel_choice_check(const char *name, struct err *err)
 	for (size_t i = 0; accel_table[i]; i++)
 		text_append(names, sizeof(names), ", %s", accel_table[i]->name);
 	if (accel_choice_is_known(name))
-		return err_set(err, -EINVAL, "this build of vmmctl has no accelerator %s: it has %s", name, names);
+		return err_set(err, -EINVAL, "this build of vmmctl has no accelerator %s: it has %s", name,
+			       names);
 	return err_set(err, -EINVAL, "no accelerator \"%s\": there are %s", name, names);
 }
 
-/* The first in the table's order (best first) whose probe succeeds; what the better ones lacked goes to `refusals`. */
+/* The first in the table's order (best first) whose probe succeeds; what the better ones lacked goes to
+ * `refusals`. */
 static const struct accel_ops *accel_choice_best(char *refusals, size_t size)
 {
 	refusals[0] = '\0';
@@ -54,7 +57,8 @@ static const struct accel_ops *accel_choice_best(char *refusals, size_t size)
 
 		if (accel_table[i]->probe(&refusal) == 0)
 			return accel_table[i];
-		text_append(refusals, size, "%s%s: %s", refusals[0] ? "; " : "", accel_table[i]->name, refusal.message);
+		text_append(refusals, size, "%s%s: %s", refusals[0] ? "; " : "", accel_table[i]->name,
+			    refusal.message);
 	}
 	return NULL;
 }
@@ -70,7 +74,8 @@ static const struct accel_ops *accel_choice_auto(char *reason, size_t size, stru
 		return NULL;
 	}
 	if (refusals[0])
-		snprintf(reason, size, "%s, because it is the best that works here (%s)", accel->name, refusals);
+		snprintf(reason, size, "%s, because it is the best that works here (%s)", accel->name,
+			 refusals);
 	else if (accel == accel_table[0] && !accel_table[1])
 		snprintf(reason, size, "%s, because it is the only one in this build", accel->name);
 	else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which accelerator runs a machine: by name, or the best whose probe succeeds. Knows them only through accel_table. */
+/* Which accelerator runs a machine: by name, or the best whose probe succeeds. Knows them only through
+ * accel_table. */
 #pragma once
 
 struct accel_ops;
@@ -9,7 +10,8 @@ struct err;
 int accel_choice_check(const char *name, struct err *err);
 
 /*
- * Probes and chooses; NULL with err set when none works, saying why of each. reason (of size bytes) becomes one line
- * that says what was taken and why.
+ * Probes and chooses; NULL with err set when none works, saying why of each. reason (of size bytes) becomes
+ * one line that says what was taken and why.
  */
-const struct accel_ops *accel_choice_make(const char *name, char *reason, unsigned long size, struct err *err);
+const struct accel_ops *accel_choice_make(const char *name, char *reason, unsigned long size,
+					  struct err *err);

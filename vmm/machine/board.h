@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A board: where memory lies, which devices there are, and how their lines are wired. The only place that knows a
- * device's own header. Adding a board is one file and one row of board_table.
+ * A board: where memory lies, which devices there are, and how their lines are wired. The only place that
+ * knows a device's own header. Adding a board is one file and one row of board_table.
  */
 #pragma once
 

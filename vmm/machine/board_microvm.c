@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The board "microvm": a PC without PCI. RAM from 0 to 3 GiB and on from 4 GiB, ISA devices at their PC addresses, one
- * I/O APIC, local APICs, ACPI fixed hardware. Wiring as in the PC/AT and the MP specification 1.4, 3.6: ISA interrupt n
- * reaches the PIC's input n and the I/O APIC's pin n, but interrupt 0 pin 2.
+ * The board "microvm": a PC without PCI. RAM from 0 to 3 GiB and on from 4 GiB, ISA devices at their PC
+ * addresses, one I/O APIC, local APICs, ACPI fixed hardware. Wiring as in the PC/AT and the MP
+ * specification 1.4, 3.6: ISA interrupt n reaches the PIC's input n and the I/O APIC's pin n, but interrupt 0
+ * pin 2.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,11 +30,20 @@
 #define MICROVM_LOW_RAM_MAX (3ull << 30)
 #define MICROVM_HIGH_RAM    (4ull << 30)
 #define MICROVM_IOAPIC_GPA  0xfec00000ull
-#define MICROVM_PM_PORT	    0x600
+#define MICROVM_PM_PORT     0x600
 #define MICROVM_ISA_IRQS    16
 #define MICROVM_PAGE_SIZE   4096
 
-enum { IRQ_TIMER = 0, IRQ_KEYBOARD = 1, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8, IRQ_SCI = 9, IRQ_MOUSE = 12, IRQ_FERR = 13 };
+enum {
+	IRQ_TIMER = 0,
+	IRQ_KEYBOARD = 1,
+	IRQ_COM2 = 3,
+	IRQ_COM1 = 4,
+	IRQ_RTC = 8,
+	IRQ_SCI = 9,
+	IRQ_MOUSE = 12,
+	IRQ_FERR = 13
+};
 
 /* The two ways of one ISA interrupt. */
 struct microvm_isa_irq {
@@ -67,7 +77,8 @@ static int microvm_add_memory(struct machine *machine, struct err *err)
 		return err_set(err, -EINVAL, "--mem (machine.memory): the size must be a multiple of 4 KiB");
 	if (high > limit - MICROVM_HIGH_RAM)
 		return err_set(err, -EINVAL,
-			       "--mem (machine.memory): the CPU's %u address bits do not reach the end of the memory",
+			       "--mem (machine.memory): the CPU's %u address bits do not reach the end of "
+			       "the memory",
 			       machine->capabilities.phys_bits);
 	code = gmem_add(machine->gmem, 0, microvm_low_ram(machine), GMEM_RAM, err);
 	if (code == 0 && high > 0)
@@ -211,7 +222,8 @@ static int microvm_add_clocks(struct machine *machine, struct err *err)
 	};
 	int code = machine_keep_device(machine, pit_create(&machine->device_env, &pit, err), err);
 
-	return code < 0 ? code : machine_keep_device(machine, rtc_create(&machine->device_env, &rtc, err), err);
+	return code < 0 ? code
+			: machine_keep_device(machine, rtc_create(&machine->device_env, &rtc, err), err);
 }
 
 static int microvm_add_keyboard(struct machine *machine, struct err *err)
@@ -230,7 +242,9 @@ static int microvm_add_keyboard(struct machine *machine, struct err *err)
 	};
 	int code = machine_keep_device(machine, i8042_create(&machine->device_env, &i8042, err), err);
 
-	return code < 0 ? code : machine_keep_device(machine, port92_create(&machine->device_env, &port92, err), err);
+	return code < 0
+		       ? code
+		       : machine_keep_device(machine, port92_create(&machine->device_env, &port92, err), err);
 }
 
 static int microvm_add_serials(struct machine *machine, struct err *err)
@@ -269,7 +283,9 @@ static int microvm_add_power(struct machine *machine, struct err *err)
 
 	machine->acpi_pm = acpi_pm_create(&machine->device_env, &pm, err);
 	code = machine_keep_device(machine, machine->acpi_pm, err);
-	return code < 0 ? code : machine_keep_device(machine, reset_port_create(&machine->device_env, &reset, err), err);
+	return code < 0 ? code
+			: machine_keep_device(machine, reset_port_create(&machine->device_env, &reset, err),
+					      err);
 }
 
 static int microvm_add_small_ports(struct machine *machine, struct err *err)
@@ -294,9 +310,9 @@ static int microvm_add_small_ports(struct machine *machine, struct err *err)
 
 static int microvm_add_devices(struct machine *machine, struct err *err)
 {
-	static int (*const steps[])(struct machine *machine, struct err *err) = {
+	static int (*const steps[])(struct machine * machine, struct err * err) = {
 		microvm_add_interrupts, microvm_add_clocks, microvm_add_keyboard,
-		microvm_add_serials,	microvm_add_power,  microvm_add_small_ports,
+		microvm_add_serials,    microvm_add_power,  microvm_add_small_ports,
 	};
 	int code = 0;
 
@@ -326,8 +342,9 @@ static void microvm_describe(const struct machine *machine, struct boot_x86_conf
 }
 
 /*
- * A20 open, and the boot CPU's APIC in virtual wire mode: the PIC's interrupts pass LINT0, so that an operating system
- * without APIC support works. MP specification 1.4, 3.6.2.2. Registers: SVR 0xf0, LINT0 0x350, LINT1 0x360.
+ * A20 open, and the boot CPU's APIC in virtual wire mode: the PIC's interrupts pass LINT0, so that an
+ * operating system without APIC support works. MP specification 1.4, 3.6.2.2. Registers: SVR 0xf0, LINT0
+ * 0x350, LINT1 0x360.
  */
 static void microvm_act_as_firmware(struct machine *machine)
 {

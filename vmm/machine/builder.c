@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a configuration to a machine, in steps that each leave it destroyable; and back to nothing in reverse order. */
+/* From a configuration to a machine, in steps that each leave it destroyable; and back to nothing in reverse
+ * order. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 
-#define X86_LEAF1_ECX_X2APIC	   (1u << 21)
+#define X86_LEAF1_ECX_X2APIC       (1u << 21)
 #define X86_LEAF1_ECX_TSC_DEADLINE (1u << 24)
 
 static void builder_on_console_command(void *opaque, enum console_command command)
@@ -21,15 +22,9 @@ static void builder_on_console_command(void *opaque, enum console_command comman
 	struct machine *machine = opaque;
 
 	switch (command) {
-	case CONSOLE_QUIT:
-		machine_quit(machine);
-		return;
-	case CONSOLE_RESET:
-		machine_reset(machine);
-		return;
-	case CONSOLE_POWER_BUTTON:
-		machine_press_power_button(machine);
-		return;
+	case CONSOLE_QUIT: machine_quit(machine); return;
+	case CONSOLE_RESET: machine_reset(machine); return;
+	case CONSOLE_POWER_BUTTON: machine_press_power_button(machine); return;
 	}
 }
 
@@ -94,7 +89,8 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 		code = machine->accel->mem_map(machine->vm, gmem_region_at(machine->gmem, i), err);
 	if (code < 0)
 		return err_prefix(err, "guest memory");
-	return machine->accel->mem_written ? gmem_listen(machine->gmem, builder_on_memory_written, machine) : 0;
+	return machine->accel->mem_written ? gmem_listen(machine->gmem, builder_on_memory_written, machine)
+					   : 0;
 }
 
 static uint32_t builder_leaf1_ecx(const struct x86_cpuid_table *cpuid)
@@ -111,7 +107,8 @@ static int builder_add_vcpu(struct machine *machine, const struct x86_cpu_model 
 	unsigned index = machine->vcpu_count;
 	struct machine_vcpu *vcpu = &machine->vcpu[index];
 	struct x86_cpuid_table cpuid;
-	struct accel_vcpu_config vcpu_config = {.index = index, .cpu_count = machine->config.cpus, .cpuid = &cpuid};
+	struct accel_vcpu_config vcpu_config = {
+		.index = index, .cpu_count = machine->config.cpus, .cpuid = &cpuid};
 	int code =
 		x86_cpu_model_build(model, &machine->capabilities, index, machine->config.cpus, &cpuid, err);
 
@@ -164,7 +161,8 @@ static int builder_add_chardevs(struct machine *machine, struct err *err)
 		.opaque = machine,
 	};
 	for (size_t i = 0; i < machine->config.serial.count; i++) {
-		machine->chardev[i] = chardev_open(machine->config.serial.item[i], &machine->chardev_env, err);
+		machine->chardev[i] =
+			chardev_open(machine->config.serial.item[i], &machine->chardev_env, err);
 		if (!machine->chardev[i])
 			return err_prefix(err, "--serial %s", machine->config.serial.item[i]);
 		machine->chardev_count++;
@@ -191,8 +189,9 @@ static int builder_add_devices(struct machine *machine, struct err *err)
 
 /* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
 static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
-	builder_add_loop,     builder_add_accel,   builder_add_buses,	      builder_add_vm, builder_add_vcpus,
-	builder_add_chardevs, builder_add_devices, builder_keep_reset_states, machine_load,
+	builder_add_loop,    builder_add_accel,         builder_add_buses,
+	builder_add_vm,      builder_add_vcpus,         builder_add_chardevs,
+	builder_add_devices, builder_keep_reset_states, machine_load,
 };
 
 static void builder_init_locks(struct machine *machine)

@@ -18,7 +18,8 @@ const struct cli_command *cli_find_command(const char *name)
 	return NULL;
 }
 
-static int cli_unknown_flag(const char *flag, size_t flag_len, const struct cli_options *options, struct err *err)
+static int cli_unknown_flag(const char *flag, size_t flag_len, const struct cli_options *options,
+			    struct err *err)
 {
 	const char *names[CLI_FLAGS_MAX + 1];
 	char written[64];
@@ -26,7 +27,8 @@ static int cli_unknown_flag(const char *flag, size_t flag_len, const struct cli_
 	const char *nearest;
 
 	for (; options->table; options++) {
-		for (const struct option *option = options->table; option->path && count < CLI_FLAGS_MAX; option++) {
+		for (const struct option *option = options->table; option->path && count < CLI_FLAGS_MAX;
+		     option++) {
 			if (option->flag)
 				names[count++] = option->flag;
 		}
@@ -39,8 +41,8 @@ static int cli_unknown_flag(const char *flag, size_t flag_len, const struct cli_
 	return err_set(err, -EINVAL, "unknown option %s", written);
 }
 
-static const struct option *cli_find_flag(const char *flag, size_t flag_len, const struct cli_options *options,
-					  void **object)
+static const struct option *cli_find_flag(const char *flag, size_t flag_len,
+					  const struct cli_options *options, void **object)
 {
 	if (flag_len == 2 && strncmp(flag, "-h", 2) == 0)
 		return cli_find_flag("--help", strlen("--help"), options, object);
@@ -54,7 +56,8 @@ static const struct option *cli_find_flag(const char *flag, size_t flag_len, con
 	return NULL;
 }
 
-/* The argument of a flag, from `=` or from the next word, which *index then passes. NULL when there is none. */
+/* The argument of a flag, from `=` or from the next word, which *index then passes. NULL when there is none.
+ */
 static const char *cli_argument(int argc, char **argv, int *index, const struct option *option)
 {
 	const char *equals = strchr(argv[*index], '=');
@@ -98,14 +101,16 @@ static int cli_parse_flag(int argc, char **argv, int *index, const struct cli_op
 	return 0;
 }
 
-int cli_parse(int argc, char **argv, const struct cli_options *options, struct cli_settings *settings, struct err *err)
+int cli_parse(int argc, char **argv, const struct cli_options *options, struct cli_settings *settings,
+	      struct err *err)
 {
 	settings->count = 0;
 	for (int i = 0; i < argc; i++) {
 		int code;
 
 		if (argv[i][0] != '-')
-			return err_set(err, -EINVAL, "unexpected argument \"%s\": options begin with --", argv[i]);
+			return err_set(err, -EINVAL, "unexpected argument \"%s\": options begin with --",
+				       argv[i]);
 		if (settings->count == CLI_SETTINGS_MAX)
 			return err_set(err, -E2BIG, "more than %d options", CLI_SETTINGS_MAX);
 		code = cli_parse_flag(argc, argv, &i, options, &settings->item[settings->count], err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line by option tables: which commands there are, how arguments reach fields, what the help says. Manual
- * page and completion are printed from the same tables. Knows no machine but its option table.
+ * The command line by option tables: which commands there are, how arguments reach fields, what the help
+ * says. Manual page and completion are printed from the same tables. Knows no machine but its option table.
  */
 #pragma once
 
@@ -28,13 +28,14 @@ struct cli_example {
 };
 
 struct cli_command {
-	const char *name; /* NULL ends the table */
-	const char *summary; /* one line without a final stop */
-	const char *arguments; /* for the usage line: "[OPTION]..." */
-	const char *description; /* one paragraph */
+	const char *name;                /* NULL ends the table */
+	const char *summary;             /* one line without a final stop */
+	const char *arguments;           /* for the usage line: "[OPTION]..." */
+	const char *description;         /* one paragraph */
 	const struct option *options[3]; /* tables; NULL after the last */
-	struct cli_example example[6]; /* command NULL after the last */
-	int (*run)(const struct cli_command *command, int argc, char **argv); /* arguments after the name; cli_status */
+	struct cli_example example[6];   /* command NULL after the last */
+	int (*run)(const struct cli_command *command, int argc,
+		   char **argv); /* arguments after the name; cli_status */
 };
 
 extern const struct cli_command cli_commands[];
@@ -55,8 +56,10 @@ struct cli_settings {
 };
 
 /* Recognises `--flag value`, `--flag=value` and `--flag`. -EINVAL with a message that names the flag. */
-int cli_parse(int argc, char **argv, const struct cli_options *options, struct cli_settings *settings, struct err *err);
-/* Applies the settings of one object in order; a list's first setting empties it. Messages begin with the flag. */
+int cli_parse(int argc, char **argv, const struct cli_options *options, struct cli_settings *settings,
+	      struct err *err);
+/* Applies the settings of one object in order; a list's first setting empties it. Messages begin with the
+ * flag. */
 int cli_apply(const struct cli_settings *settings, const void *object, struct err *err);
 
 /* The help of one command, and of the program. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manual page and completion from the option tables. man(7) for the one, bash's programmable completion for the other. */
+/* Manual page and completion from the option tables. man(7) for the one, bash's programmable completion for
+ * the other. */
 #include <string.h>
 
 #include "vmm/machine/cli.h"
@@ -97,8 +98,11 @@ static void docs_print_completion_values(FILE *out, const struct option *option)
 		       (option->type == OPTION_STRINGS && !option->choice);
 
 	if (is_file) {
-		fprintf(out, "\t%s)\n\t\tcompopt -o filenames\n\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n"
-			     "\t\treturn ;;\n", option->flag);
+		fprintf(out,
+			"\t%s)\n\t\tcompopt -o filenames\n\t\tmapfile -t COMPREPLY < <(compgen -f -- "
+			"\"$word\")\n"
+			"\t\treturn ;;\n",
+			option->flag);
 	} else if (option->choice) {
 		fprintf(out, "\t%s)\n\t\tmapfile -t COMPREPLY < <(compgen -W '", option->flag);
 		for (const struct option_choice *choice = option->choice; choice->name; choice++)
@@ -140,7 +144,8 @@ static void docs_print_completion_flags(FILE *out, const struct cli_command *com
 	for (size_t i = 0; command->options[i]; i++) {
 		for (const struct option *option = command->options[i]; option->path; option++) {
 			if (option->flag)
-				fprintf(out, "%s%s", i == 0 && option == command->options[0] ? "" : " ", option->flag);
+				fprintf(out, "%s%s", i == 0 && option == command->options[0] ? "" : " ",
+					option->flag);
 		}
 	}
 	fputs("' ;;\n", out);
@@ -148,10 +153,13 @@ static void docs_print_completion_flags(FILE *out, const struct cli_command *com
 
 void cli_print_completion(FILE *out)
 {
-	fputs("# SPDX-License-Identifier: Apache-2.0\n# bash completion of vmmctl. Generated from the option tables: "
+	fputs("# SPDX-License-Identifier: Apache-2.0\n# bash completion of vmmctl. Generated from the option "
+	      "tables: "
 	      "`ninja -C build docs-update` makes it anew.\n\n_vmmctl() {\n"
-	      "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words=\n\tCOMPREPLY=()\n"
-	      "\tcase $before in\n", out);
+	      "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} "
+	      "words=\n\tCOMPREPLY=()\n"
+	      "\tcase $before in\n",
+	      out);
 	for (const struct cli_command *command = cli_commands; command->name; command++)
 		docs_print_completion_arms(out, command);
 	fputs("\tesac\n\tcase ${COMP_WORDS[1]} in\n", out);
@@ -161,5 +169,6 @@ void cli_print_completion(FILE *out)
 	for (const struct cli_command *command = cli_commands; command->name; command++)
 		fprintf(out, "%s%s", command == cli_commands ? "" : " ", command->name);
 	fputs("'\n\tfi\n\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n}\n"
-	      "complete -F _vmmctl vmmctl\n", out);
+	      "complete -F _vmmctl vmmctl\n",
+	      out);
 }

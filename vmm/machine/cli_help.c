@@ -8,7 +8,8 @@
 #define HELP_WIDTH  80
 #define HELP_INDENT 28 /* where the explanations begin */
 
-/* Prints words from `column` on, wrapped at HELP_WIDTH and continued at `indent`; returns the column reached. */
+/* Prints words from `column` on, wrapped at HELP_WIDTH and continued at `indent`; returns the column reached.
+ */
 static int help_print_wrapped(FILE *out, const char *text, int column, int indent)
 {
 	while (*text) {
@@ -34,12 +35,9 @@ static int help_print_flag(FILE *out, const struct option *option)
 	int column = fprintf(out, "  %s", option->flag);
 
 	switch (option_argument(option)) {
-	case OPTION_ARGUMENT_NONE:
-		return column;
-	case OPTION_ARGUMENT_OPTIONAL:
-		return column + fprintf(out, " [%s]", option->metavar);
-	case OPTION_ARGUMENT_REQUIRED:
-		return column + fprintf(out, " %s", option->metavar);
+	case OPTION_ARGUMENT_NONE: return column;
+	case OPTION_ARGUMENT_OPTIONAL: return column + fprintf(out, " [%s]", option->metavar);
+	case OPTION_ARGUMENT_REQUIRED: return column + fprintf(out, " %s", option->metavar);
 	}
 	return column;
 }
@@ -52,7 +50,8 @@ static void help_print_choices(FILE *out, const struct option *option, int colum
 
 	if (option->type != OPTION_CHOICE)
 		return;
-	for (const struct option_choice *choice = option->choice; choice->name && used < sizeof(text); choice++)
+	for (const struct option_choice *choice = option->choice; choice->name && used < sizeof(text);
+	     choice++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, " %s%s%s%s%s", choice->name,
 					 choice->summary ? " (" : "", choice->summary ? choice->summary : "",
 					 choice->summary ? ")" : "", choice[1].name ? "," : ".");
@@ -89,7 +88,8 @@ static void help_print_tables(FILE *out, const struct cli_command *command)
 
 void cli_print_help(FILE *out, const struct cli_command *command)
 {
-	fprintf(out, "Usage: vmmctl %s%s%s\n\n", command->name, command->arguments[0] ? " " : "", command->arguments);
+	fprintf(out, "Usage: vmmctl %s%s%s\n\n", command->name, command->arguments[0] ? " " : "",
+		command->arguments);
 	help_print_wrapped(out, command->description, 0, 0);
 	fprintf(out, "\n\nOptions:\n\n");
 	help_print_tables(out, command);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `vmmctl boot`: arguments to a configuration, a machine made of it, the signals that end it, its exit status.
- * SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine in order (terminal, socket files) and then this process of the
- * same signal, so that a caller sees what happened.
+ * `vmmctl boot`: arguments to a configuration, a machine made of it, the signals that end it, its exit
+ * status. SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine in order (terminal, socket files) and then this
+ * process of the same signal, so that a caller sees what happened.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -54,7 +54,8 @@ static int boot_watch_signals(struct boot_signals *signals, struct err *err)
 	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals->fd < 0)
 		return err_set_errno(err, -errno, "signalfd");
-	signals->watch = loop_fd_add(machine_loop(signals->machine), signals->fd, EPOLLIN, boot_on_signal, signals, err);
+	signals->watch = loop_fd_add(machine_loop(signals->machine), signals->fd, EPOLLIN, boot_on_signal,
+				     signals, err);
 	return signals->watch ? 0 : err_prefix(err, "signals");
 }
 
@@ -148,7 +149,8 @@ int command_boot(const struct cli_command *command, int argc, char **argv)
 {
 	struct machine_config config;
 	struct command_options own = {0};
-	const struct cli_options options[] = {{machine_options, &config}, {command_boot_options, &own}, {NULL, NULL}};
+	const struct cli_options options[] = {
+		{machine_options, &config}, {command_boot_options, &own}, {NULL, NULL}};
 	struct cli_settings settings;
 	struct err err = {0};
 	int status;

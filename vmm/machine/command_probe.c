@@ -21,7 +21,8 @@ static void probe_print_kvm_device(void)
 {
 	int fd = open(PROBE_KVM_DEVICE, O_RDWR | O_CLOEXEC);
 
-	printf("%s     %s\n", PROBE_KVM_DEVICE, fd >= 0 ? "present, and this user may use it" : strerror(errno));
+	printf("%s     %s\n", PROBE_KVM_DEVICE,
+	       fd >= 0 ? "present, and this user may use it" : strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
@@ -32,9 +33,10 @@ static void probe_print_host(void)
 	struct utsname host;
 
 	uname(&host);
-	size_format((uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) & ~(SIZE_MIB - 1), memory);
-	printf("host         %s %s, %s, %ld CPUs online, %s of memory\n", host.sysname, host.release, host.machine,
-	       sysconf(_SC_NPROCESSORS_ONLN), memory);
+	size_format((uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) & ~(SIZE_MIB - 1),
+		    memory);
+	printf("host         %s %s, %s, %ld CPUs online, %s of memory\n", host.sysname, host.release,
+	       host.machine, sysconf(_SC_NPROCESSORS_ONLN), memory);
 	probe_print_kvm_device();
 }
 
@@ -73,7 +75,8 @@ static void probe_print_models(const struct accel_ops *accel)
 		struct x86_cpuid_table table;
 		bool works = x86_cpu_model_build(model, &capabilities, 0, 1, &table, &err) == 0;
 
-		printf("cpu %-10s %s\n", x86_cpu_model_name(model), works ? x86_cpu_model_summary(model) : err.message);
+		printf("cpu %-10s %s\n", x86_cpu_model_name(model),
+		       works ? x86_cpu_model_summary(model) : err.message);
 	}
 	printf("guest        %u address bits, TSC at %" PRIu64 ".%03" PRIu64 " MHz\n", capabilities.phys_bits,
 	       capabilities.tsc_hz / 1000000, capabilities.tsc_hz / 1000 % 1000);
@@ -83,7 +86,8 @@ static void probe_print_chardevs(void)
 {
 	for (size_t i = 0; chardev_table[i]; i++)
 		printf("serial %s%s%s: %s\n", chardev_table[i]->name, chardev_table[i]->argument ? ":" : "",
-		       chardev_table[i]->argument ? chardev_table[i]->argument : "", chardev_table[i]->summary);
+		       chardev_table[i]->argument ? chardev_table[i]->argument : "",
+		       chardev_table[i]->summary);
 }
 
 int command_probe(const struct cli_command *command, int argc, char **argv)

@@ -15,7 +15,8 @@ const struct option command_boot_options[] = {
 	 .type = OPTION_PATH,
 	 .offset = offsetof(struct command_options, config_path),
 	 .metavar = "FILE",
-	 .help = "Reads the configuration from a JSON file (- is standard input); options given here override it"},
+	 .help = "Reads the configuration from a JSON file (- is standard input); options given here "
+		 "override it"},
 	{.path = "-print-config",
 	 .flag = "--print-config",
 	 .type = OPTION_BOOL,
@@ -43,29 +44,40 @@ const struct cli_command cli_commands[] = {
 		.name = "boot",
 		.summary = "boot a kernel in a virtual machine",
 		.arguments = "--kernel FILE [OPTION]...",
-		.description = "Boots a kernel in a new virtual machine and runs it until the guest switches it off. On a terminal "
-			       "the guest's serial console is here: Ctrl-A x quits, Ctrl-A h tells the other escapes. Sizes are "
-			       "numbers with K, M, G or T. Every option is also a key of the JSON file that --config reads.",
+		.description = "Boots a kernel in a new virtual machine and runs it until the guest switches "
+			       "it off. On a terminal "
+			       "the guest's serial console is here: Ctrl-A x quits, Ctrl-A h tells the other "
+			       "escapes. Sizes are "
+			       "numbers with K, M, G or T. Every option is also a key of the JSON file that "
+			       "--config reads.",
 		.options = {machine_options, command_boot_options},
-		.example = {
-			{"vmmctl boot --kernel bzImage --initrd rootfs.cpio.gz",
-			 "A Linux kernel with its console here."},
-			{"vmmctl boot --kernel vmlinux --mem 2G --cpus 2 --append \"console=ttyS0 quiet\"",
-			 "An uncompressed kernel, more memory, two CPUs and a command line of its own."},
-			{"vmmctl boot --kernel xen.gz.elf --module \"vmlinuz,console=hvc0\" --module initrd.img",
-			 "A multiboot kernel with two modules, one of which has a command line."},
-			{"vmmctl boot --kernel test.elf --serial file:log --exit-code-port --no-reboot",
-			 "A test: the output goes to a file, the guest's verdict becomes the exit status."},
-			{"vmmctl boot --kernel bzImage --cpus 4 --print-config > vm.json && vmmctl boot --config vm.json",
-			 "A configuration written to a file and used."},
-		},
+		.example =
+			{
+				{"vmmctl boot --kernel bzImage --initrd rootfs.cpio.gz",
+				 "A Linux kernel with its console here."},
+				{"vmmctl boot --kernel vmlinux --mem 2G --cpus 2 --append \"console=ttyS0 "
+				 "quiet\"",
+				 "An uncompressed kernel, more memory, two CPUs and a command line of its "
+				 "own."},
+				{"vmmctl boot --kernel xen.gz.elf --module \"vmlinuz,console=hvc0\" --module "
+				 "initrd.img",
+				 "A multiboot kernel with two modules, one of which has a command line."},
+				{"vmmctl boot --kernel test.elf --serial file:log --exit-code-port "
+				 "--no-reboot",
+				 "A test: the output goes to a file, the guest's verdict becomes the exit "
+				 "status."},
+				{"vmmctl boot --kernel bzImage --cpus 4 --print-config > vm.json && vmmctl "
+				 "boot --config vm.json",
+				 "A configuration written to a file and used."},
+			},
 		.run = command_boot,
 	},
 	{
 		.name = "probe",
 		.summary = "tell what this host can do",
 		.arguments = "",
-		.description = "Tells which accelerators this build has, whether each works on this host, which one --accel auto "
+		.description = "Tells which accelerators this build has, whether each works on this host, "
+			       "which one --accel auto "
 			       "would take and why, and which CPU models there are.",
 		.options = {command_help_options},
 		.example = {{"vmmctl probe", "What this host can do."}},

@@ -21,5 +21,6 @@ int command_probe(const struct cli_command *command, int argc, char **argv);
 int command_version(const struct cli_command *command, int argc, char **argv);
 int command_help(const struct cli_command *command, int argc, char **argv);
 
-/* Parses a command line that knows --help only; true when the command is to go on, else *status is what to return. */
+/* Parses a command line that knows --help only; true when the command is to go on, else *status is what to
+ * return. */
 bool command_goes_on(const struct cli_command *command, int argc, char **argv, int *status);

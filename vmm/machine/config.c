@@ -28,14 +28,20 @@ static const struct option_choice config_protocols[] = {
 
 /* In the order of enum log_level. */
 static const struct option_choice config_log_levels[] = {
-	{"off", NULL}, {"error", NULL}, {"warning", NULL}, {"info", NULL}, {"debug", NULL}, {"trace", NULL}, {NULL, NULL},
+	{"off", NULL},   {"error", NULL}, {"warning", NULL}, {"info", NULL},
+	{"debug", NULL}, {"trace", NULL}, {NULL, NULL},
 };
 
-/* For help and completion; the check asks the tables of models, boards, accelerators and backends themselves. */
+/* For help and completion; the check asks the tables of models, boards, accelerators and backends themselves.
+ */
 static const struct option_choice config_cpu_models[] = {
-	{"x86-64", NULL}, {"x86-64-v2", NULL}, {"max", NULL}, {NULL, NULL},
+	{"x86-64", NULL},
+	{"x86-64-v2", NULL},
+	{"max", NULL},
+	{NULL, NULL},
 };
-static const struct option_choice config_accels[] = {{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
+static const struct option_choice config_accels[] = {
+	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
 static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
 static const struct option_choice config_serials[] = {
 	{"stdio", NULL}, {"file:", NULL}, {"pty", NULL}, {"socket:", NULL}, {"null", NULL}, {NULL, NULL},
@@ -53,7 +59,8 @@ const struct option machine_options[] = {
 	 .type = OPTION_PATH,
 	 .offset = offsetof(struct machine_config, kernel),
 	 .metavar = "FILE",
-	 .help = "The kernel: a bzImage, an ELF vmlinux, a multiboot kernel, or with --protocol flat any bytes"},
+	 .help = "The kernel: a bzImage, an ELF vmlinux, a multiboot kernel, or with --protocol flat any "
+		 "bytes"},
 	{.path = "boot.initrd",
 	 .flag = "--initrd",
 	 .type = OPTION_STRINGS,
@@ -72,7 +79,8 @@ const struct option machine_options[] = {
 	 .type = OPTION_RECORDS,
 	 .offset = offsetof(struct machine_config, modules),
 	 .metavar = "FILE[,CMDLINE]",
-	 .help = "A module of a multiboot or PVH kernel, with its command line after a comma (,, is a comma in FILE); "
+	 .help = "A module of a multiboot or PVH kernel, with its command line after a comma (,, is a comma "
+		 "in FILE); "
 		 "may be given more than once",
 	 .element = config_module_fields,
 	 .element_size = sizeof(struct machine_module)},
@@ -131,7 +139,8 @@ const struct option machine_options[] = {
 	 .type = OPTION_STRINGS,
 	 .offset = offsetof(struct machine_config, serial),
 	 .metavar = "BACKEND",
-	 .help = "What the serial port is connected to: stdio, file:PATH, pty, socket:PATH (a unix socket that vmmctl "
+	 .help = "What the serial port is connected to: stdio, file:PATH, pty, socket:PATH (a unix socket "
+		 "that vmmctl "
 		 "listens on) or null; a second one gives the guest COM2",
 	 .default_text = "stdio",
 	 .choice = config_serials},
@@ -140,7 +149,8 @@ const struct option machine_options[] = {
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct machine_config, exit_code_port),
 	 .metavar = "PORT",
-	 .help = "A guest's write to this I/O port ends vmmctl with the value written as its exit status; without PORT "
+	 .help = "A guest's write to this I/O port ends vmmctl with the value written as its exit status; "
+		 "without PORT "
 		 "it is " MACHINE_EXIT_PORT,
 	 .default_text = "none",
 	 .max = 0xfffc,
@@ -250,8 +260,8 @@ static int config_check_serial(const struct machine_config *config, struct err *
 	const char *argument;
 
 	if (config->serial.count > MACHINE_SERIAL_MAX) {
-		err_set(err, -EINVAL, "%zu serial ports are asked for: the board has %d", config->serial.count,
-			MACHINE_SERIAL_MAX);
+		err_set(err, -EINVAL, "%zu serial ports are asked for: the board has %d",
+			config->serial.count, MACHINE_SERIAL_MAX);
 		return config_wrong("serial", err);
 	}
 	for (size_t i = 0; i < config->serial.count; i++) {

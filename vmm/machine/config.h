@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration of a machine: one structure, one option table, three ways in (command line, JSON file, later the API)
- * and one check. Knows what may be asked for; builds nothing.
+ * The configuration of a machine: one structure, one option table, three ways in (command line, JSON file,
+ * later the API) and one check. Knows what may be asked for; builds nothing.
  */
 #pragma once
 
@@ -12,11 +12,13 @@
 
 struct err;
 
-#define MACHINE_CPUS_MAX    255		 /* xAPIC ids 0-254 */
-#define MACHINE_MEMORY_MIN  (1ull << 20) /* the tables that a guest is started with lie below 1 MiB */
-#define MACHINE_MEMORY_MAX  (1ull << 40) /* more is a typing mistake, and the DSDT's and e820's arithmetic stays far from wrapping */
-#define MACHINE_SERIAL_MAX  2		 /* COM1 and COM2: COM3 and COM4 would share their interrupts */
-#define MACHINE_EXIT_PORT   "0x501"	 /* --exit-code-port without a number: QEMU's isa-debug-exit */
+#define MACHINE_CPUS_MAX   255          /* xAPIC ids 0-254 */
+#define MACHINE_MEMORY_MIN (1ull << 20) /* the tables that a guest is started with lie below 1 MiB */
+#define MACHINE_MEMORY_MAX                                                                                   \
+	(1ull                                                                                                \
+	 << 40) /* more is a typing mistake, and the DSDT's and e820's arithmetic stays far from wrapping */
+#define MACHINE_SERIAL_MAX 2       /* COM1 and COM2: COM3 and COM4 would share their interrupts */
+#define MACHINE_EXIT_PORT  "0x501" /* --exit-code-port without a number: QEMU's isa-debug-exit */
 
 /* An element of machine_config.modules. */
 struct machine_module {
@@ -27,18 +29,18 @@ struct machine_module {
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
-	char *append;		       /* NULL: what the kernel's kind calls for, see machine_command_line */
+	char *append;                  /* NULL: what the kernel's kind calls for, see machine_command_line */
 	struct option_records modules; /* struct machine_module */
-	uint32_t protocol;	       /* enum boot_protocol */
+	uint32_t protocol;             /* enum boot_protocol */
 	char *board;
 	uint64_t memory_bytes;
 	uint32_t cpus;
 	char *cpu_model;
-	char *accel;		       /* "auto" or a name of accel_table */
-	struct option_strings serial;  /* a chardev each: COM1, COM2 */
-	uint32_t exit_code_port;       /* 0: none */
+	char *accel;                  /* "auto" or a name of accel_table */
+	struct option_strings serial; /* a chardev each: COM1, COM2 */
+	uint32_t exit_code_port;      /* 0: none */
 	bool no_reboot;
-	uint32_t log_level;	       /* enum log_level */
+	uint32_t log_level; /* enum log_level */
 };
 
 /* The rows of all that machine_config has. */
@@ -53,5 +55,6 @@ int machine_config_copy(struct machine_config *copy, const struct machine_config
 /* Reads a JSON file over what config holds. Messages begin with the file's name and the JSON path. */
 int machine_config_read(struct machine_config *config, const char *path, struct err *err);
 
-/* Checks what single rows cannot: names against tables, what must be given. Messages name flag and JSON path. */
+/* Checks what single rows cannot: names against tables, what must be given. Messages name flag and JSON path.
+ */
 int machine_config_check(const struct machine_config *config, struct err *err);

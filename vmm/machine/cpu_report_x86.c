@@ -6,7 +6,8 @@
 #include "vmm/machine/parts.h"
 
 static const char *const report_gpr_names[X86_GPR_COUNT] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15",
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15",
 };
 
 static const char *const report_segment_names[X86_SEGMENT_COUNT] = {
@@ -16,9 +17,10 @@ static const char *const report_segment_names[X86_SEGMENT_COUNT] = {
 static void report_gprs(const struct x86_cpu_state *state)
 {
 	for (unsigned i = 0; i < X86_GPR_COUNT; i += 4)
-		log_error("  %s=%016" PRIx64 " %s=%016" PRIx64 " %s=%016" PRIx64 " %s=%016" PRIx64, report_gpr_names[i],
-			  state->gpr[i], report_gpr_names[i + 1], state->gpr[i + 1], report_gpr_names[i + 2],
-			  state->gpr[i + 2], report_gpr_names[i + 3], state->gpr[i + 3]);
+		log_error("  %s=%016" PRIx64 " %s=%016" PRIx64 " %s=%016" PRIx64 " %s=%016" PRIx64,
+			  report_gpr_names[i], state->gpr[i], report_gpr_names[i + 1], state->gpr[i + 1],
+			  report_gpr_names[i + 2], state->gpr[i + 2], report_gpr_names[i + 3],
+			  state->gpr[i + 3]);
 }
 
 static void report_segments(const struct x86_cpu_state *state)
@@ -26,8 +28,9 @@ static void report_segments(const struct x86_cpu_state *state)
 	for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++) {
 		const struct x86_segment_state *segment = &state->segment[i];
 
-		log_error("  %s=%04x base=%016" PRIx64 " limit=%08x attributes=%04x%s", report_segment_names[i],
-			  segment->selector, segment->base, segment->limit, segment->attributes,
+		log_error("  %s=%04x base=%016" PRIx64 " limit=%08x attributes=%04x%s",
+			  report_segment_names[i], segment->selector, segment->base, segment->limit,
+			  segment->attributes,
 			  segment->attributes & X86_SEGMENT_UNUSABLE ? " (unusable)" : "");
 	}
 	log_error("  gdt =%016" PRIx64 " limit=%04x   idt=%016" PRIx64 " limit=%04x", state->gdtr.base,
@@ -40,8 +43,9 @@ void cpu_report_x86(unsigned index, const struct x86_cpu_state *state)
 	log_error("  rip=%016" PRIx64 " rflags=%08" PRIx64, state->rip, state->rflags);
 	report_gprs(state);
 	report_segments(state);
-	log_error("  cr0=%08" PRIx64 " cr2=%016" PRIx64 " cr3=%016" PRIx64 " cr4=%08" PRIx64 " efer=%04" PRIx64, state->cr0,
-		  state->cr2, state->cr3, state->cr4, state->efer);
+	log_error("  cr0=%08" PRIx64 " cr2=%016" PRIx64 " cr3=%016" PRIx64 " cr4=%08" PRIx64
+		  " efer=%04" PRIx64,
+		  state->cr0, state->cr2, state->cr3, state->cr4, state->efer);
 	if (state->event.injected)
 		log_error("  while it delivered vector 0x%02x, error code 0x%x", state->event.vector,
 			  state->event.has_error_code ? state->event.error_code : 0);

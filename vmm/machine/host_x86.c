@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an x86 accelerator calls: buses, the local APIC through page, MSRs and CR8, interrupt acknowledge, FERR#; and the
- * other way, the CPU's pins over the accelerator's operations.
+ * What an x86 accelerator calls: buses, the local APIC through page, MSRs and CR8, interrupt acknowledge,
+ * FERR#; and the other way, the CPU's pins over the accelerator's operations.
  */
 #include "devices/legacy/ferr.h"
 #include "devices/legacy/lapic.h"
 #include "vmm/core/bus.h"
 #include "vmm/machine/parts.h"
 
-/* Whether an access lies in the CPU's APIC page, which each CPU sees as its own: no bus range could tell them apart. */
+/* Whether an access lies in the CPU's APIC page, which each CPU sees as its own: no bus range could tell them
+ * apart. */
 static bool host_is_lapic(const struct machine *machine, unsigned cpu, uint64_t gpa)
 {
 	uint64_t page = lapic_mmio_page(machine->lapic, cpu);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a configuration to a guest ready to run: kernel and tables in memory, registers in the CPUs. At start and reset. */
+/* From a configuration to a guest ready to run: kernel and tables in memory, registers in the CPUs. At start
+ * and reset. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 
 #define LOAD_CONSOLE_APPEND "console=ttyS0"
 
-/* Whether the kernel is one of those that read Linux's command line: other kernels would stumble over a default. */
+/* Whether the kernel is one of those that read Linux's command line: other kernels would stumble over a
+ * default. */
 static bool load_is_linux(const struct machine_config *config)
 {
 	enum boot_protocol protocol = (enum boot_protocol)config->protocol;
@@ -35,7 +37,8 @@ static const char *load_command_line(const struct machine_config *config)
 {
 	if (config->append)
 		return config->append;
-	if (config->serial.count == 0 || strcmp(config->serial.item[0], "null") == 0 || !load_is_linux(config))
+	if (config->serial.count == 0 || strcmp(config->serial.item[0], "null") == 0 ||
+	    !load_is_linux(config))
 		return "";
 	return LOAD_CONSOLE_APPEND;
 }
@@ -56,10 +59,12 @@ static size_t load_collect_modules(const struct machine_config *config, struct m
 static void load_log_summary(const struct machine_config *config, const struct boot_x86_summary *summary)
 {
 	log_info("kernel %s%s%s: %s protocol, %s-bit entry at 0x%" PRIx64, config->kernel,
-		 summary->kernel_version[0] ? ", " : "", summary->kernel_version, boot_protocol_name(summary->protocol),
-		 summary->is_64bit_entry ? "64" : "32", summary->entry_gpa);
+		 summary->kernel_version[0] ? ", " : "", summary->kernel_version,
+		 boot_protocol_name(summary->protocol), summary->is_64bit_entry ? "64" : "32",
+		 summary->entry_gpa);
 	if (summary->initrd_size)
-		log_info("initrd of %" PRIu64 " KiB at 0x%" PRIx64, summary->initrd_size >> 10, summary->initrd_gpa);
+		log_info("initrd of %" PRIu64 " KiB at 0x%" PRIx64, summary->initrd_size >> 10,
+			 summary->initrd_gpa);
 }
 
 static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struct err *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine from outside: made from a configuration, run until the guest or somebody ends it, destroyed. Any number may
- * live in a process, each on a thread of its own. Says nothing of how guests run or what devices there are.
+ * A machine from outside: made from a configuration, run until the guest or somebody ends it, destroyed. Any
+ * number may live in a process, each on a thread of its own. Says nothing of how guests run or what devices
+ * there are.
  */
 #pragma once
 
@@ -15,11 +16,11 @@ struct machine_config;
 enum machine_end {
 	MACHINE_RUNNING,      /* not ended yet */
 	MACHINE_POWERED_OFF,  /* by the guest */
-	MACHINE_QUIT,	      /* by machine_quit or Ctrl-A x */
-	MACHINE_RESET,	      /* by the guest, with no_reboot */
+	MACHINE_QUIT,         /* by machine_quit or Ctrl-A x */
+	MACHINE_RESET,        /* by the guest, with no_reboot */
 	MACHINE_TRIPLE_FAULT, /* with no_reboot, or again and again */
-	MACHINE_EXITED,	      /* through the exit-code port */
-	MACHINE_FAILED,	      /* the monitor or the host did; logged */
+	MACHINE_EXITED,       /* through the exit-code port */
+	MACHINE_FAILED,       /* the monitor or the host did; logged */
 };
 
 struct machine_result {
@@ -27,12 +28,14 @@ struct machine_result {
 	uint32_t value; /* MACHINE_EXITED: what the guest wrote */
 };
 
-/* Builds the machine and loads its kernel; nothing runs yet. config is copied. Owned, or NULL with err set. */
+/* Builds the machine and loads its kernel; nothing runs yet. config is copied. Owned, or NULL with err set.
+ */
 struct machine *machine_create(const struct machine_config *config, struct err *err);
 /* Stops the vCPUs and frees everything. Not while machine_run runs. */
 void machine_destroy(struct machine *machine);
 
-/* Starts the vCPUs and runs the event loop on the calling thread until the machine ends. Once. 0, or -errno. */
+/* Starts the vCPUs and runs the event loop on the calling thread until the machine ends. Once. 0, or -errno.
+ */
 int machine_run(struct machine *machine, struct machine_result *result, struct err *err);
 
 /* The loop of machine_run, for signals and control sockets of the caller. */

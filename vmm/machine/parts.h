@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of a machine, for the files of this folder only: builder.c makes it, run.c decides, vcpu.c runs guests,
- * host_x86.c answers the accelerator, board_*.c wire devices.
+ * The inside of a machine, for the files of this folder only: builder.c makes it, run.c decides, vcpu.c runs
+ * guests, host_x86.c answers the accelerator, board_*.c wire devices.
  *
- * Locks, outermost first: board_lock, intr_lock, run.lock. The main thread (the one in machine_run) takes board_lock to
- * reset devices, and waits for parked vCPUs only while it holds none of them.
+ * Locks, outermost first: board_lock, intr_lock, run.lock. The main thread (the one in machine_run) takes
+ * board_lock to reset devices, and waits for parked vCPUs only while it holds none of them.
  */
 #pragma once
 
@@ -37,24 +37,24 @@ enum machine_request {
 };
 
 enum machine_target {
-	TARGET_PAUSED,	 /* vCPU threads park */
+	TARGET_PAUSED, /* vCPU threads park */
 	TARGET_RUNNING,
 	TARGET_STOPPING, /* vCPU threads end */
 };
 
 struct machine_run {
-	pthread_mutex_t lock;		/* guards all below; a leaf */
-	pthread_cond_t changed;		/* target, request or parked */
+	pthread_mutex_t lock;   /* guards all below; a leaf */
+	pthread_cond_t changed; /* target, request or parked */
 	enum machine_target target;
-	enum machine_request request;	/* pending: vCPUs park until the main thread has dealt with it */
+	enum machine_request request; /* pending: vCPUs park until the main thread has dealt with it */
 	uint32_t request_value;
-	bool power_button;		/* pressed, not yet dealt with */
-	unsigned parked;		/* vCPU threads that wait in vcpu_park */
-	int request_fd;			/* eventfd that wakes the main thread */
+	bool power_button; /* pressed, not yet dealt with */
+	unsigned parked;   /* vCPU threads that wait in vcpu_park */
+	int request_fd;    /* eventfd that wakes the main thread */
 	struct loop_fd *request_watch;
-	struct machine_result result;	/* main thread */
-	uint64_t started_ns;		/* last start or reset; main thread */
-	unsigned early_triple_faults;	/* in a row; main thread */
+	struct machine_result result; /* main thread */
+	uint64_t started_ns;          /* last start or reset; main thread */
+	unsigned early_triple_faults; /* in a row; main thread */
 };
 
 struct machine_vcpu {
@@ -70,7 +70,7 @@ struct machine {
 	struct machine_config config;
 	struct loop *loop;
 	const struct board *board;
-	void *board_state;	   /* the board's own, one allocation; freed after the devices */
+	void *board_state; /* the board's own, one allocation; freed after the devices */
 
 	const struct accel_ops *accel;
 	struct accel_host host;
@@ -78,7 +78,7 @@ struct machine {
 	struct x86_cpu_capabilities capabilities;
 	bool has_x2apic;
 	struct machine_vcpu *vcpu; /* config.cpus of them */
-	unsigned vcpu_count;	   /* created so far */
+	unsigned vcpu_count;       /* created so far */
 
 	struct gmem *gmem;
 	struct bus *pio, *mmio;
@@ -86,7 +86,8 @@ struct machine {
 	struct device_env device_env;
 	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
 	size_t device_count;
-	struct device *lapic, *pic, *ferr, *acpi_pm; /* those that host_x86.c and the board call by their own names */
+	struct device *lapic, *pic, *ferr,
+		*acpi_pm;           /* those that host_x86.c and the board call by their own names */
 	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
 
 	struct chardev_env chardev_env;

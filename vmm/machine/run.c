@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Run control. Every change of a machine's state happens on the main thread: whoever wants one records a request, which
- * also makes the vCPUs park, and wakes the main thread through an eventfd. So a reset finds every vCPU parked, and no
- * vCPU executes another block once it has asked for a power-off.
+ * Run control. Every change of a machine's state happens on the main thread: whoever wants one records a
+ * request, which also makes the vCPUs park, and wakes the main thread through an eventfd. So a reset finds
+ * every vCPU parked, and no vCPU executes another block once it has asked for a power-off.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -16,8 +16,9 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 
-/* A guest whose every start ends in a triple fault at once is broken, not rebooting: it would spin for ever. */
-#define EARLY_TRIPLE_FAULT_NS	(10 * NS_PER_S)
+/* A guest whose every start ends in a triple fault at once is broken, not rebooting: it would spin for ever.
+ */
+#define EARLY_TRIPLE_FAULT_NS   (10 * NS_PER_S)
 #define EARLY_TRIPLE_FAULTS_MAX 3
 
 static void run_wake(struct machine *machine)
@@ -134,14 +135,9 @@ static void run_on_triple_fault(struct machine *machine)
 static void run_handle(struct machine *machine, enum machine_request request, uint32_t value)
 {
 	switch (request) {
-	case REQUEST_NONE:
-		return;
-	case REQUEST_RESET:
-		run_on_reset(machine);
-		return;
-	case REQUEST_TRIPLE_FAULT:
-		run_on_triple_fault(machine);
-		return;
+	case REQUEST_NONE: return;
+	case REQUEST_RESET: run_on_reset(machine); return;
+	case REQUEST_TRIPLE_FAULT: run_on_triple_fault(machine); return;
 	case REQUEST_POWER_OFF:
 		log_info("the guest switched the machine off");
 		run_finish(machine, MACHINE_POWERED_OFF, 0);
@@ -150,16 +146,13 @@ static void run_handle(struct machine *machine, enum machine_request request, ui
 		log_info("the guest ended with status %u", value);
 		run_finish(machine, MACHINE_EXITED, value);
 		return;
-	case REQUEST_FAIL:
-		run_finish(machine, MACHINE_FAILED, 0);
-		return;
-	case REQUEST_QUIT:
-		run_finish(machine, MACHINE_QUIT, 0);
-		return;
+	case REQUEST_FAIL: run_finish(machine, MACHINE_FAILED, 0); return;
+	case REQUEST_QUIT: run_finish(machine, MACHINE_QUIT, 0); return;
 	}
 }
 
-/* A request arrived during the handling of another one is seen again: its sender has written to the eventfd, too. */
+/* A request arrived during the handling of another one is seen again: its sender has written to the eventfd,
+ * too. */
 static void run_on_request(void *opaque, uint32_t epoll_events)
 {
 	struct machine *machine = opaque;
@@ -195,7 +188,8 @@ int machine_run_init(struct machine *machine, struct err *err)
 	run->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (run->request_fd < 0)
 		return err_set_errno(err, -errno, "eventfd");
-	run->request_watch = loop_fd_add(machine->loop, run->request_fd, EPOLLIN, run_on_request, machine, err);
+	run->request_watch =
+		loop_fd_add(machine->loop, run->request_fd, EPOLLIN, run_on_request, machine, err);
 	return run->request_watch ? 0 : err_prefix(err, "run control");
 }
 
@@ -238,15 +232,11 @@ int machine_exit_status(const struct machine_result *result)
 	switch (result->end) {
 	case MACHINE_POWERED_OFF:
 	case MACHINE_QUIT:
-	case MACHINE_RESET:
-		return 0;
-	case MACHINE_TRIPLE_FAULT:
-		return 3;
-	case MACHINE_EXITED:
-		return run_guest_status(result->value);
+	case MACHINE_RESET: return 0;
+	case MACHINE_TRIPLE_FAULT: return 3;
+	case MACHINE_EXITED: return run_guest_status(result->value);
 	case MACHINE_FAILED:
-	case MACHINE_RUNNING:
-		return 1;
+	case MACHINE_RUNNING: return 1;
 	}
 	return 1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The vCPU threads: run, wait, park. Parking is level-triggered: a thread parks while the target is not to run or a
- * request is pending, so that a kick that is lost in an exit costs nothing.
+ * The vCPU threads: run, wait, park. Parking is level-triggered: a thread parks while the target is not to
+ * run or a request is pending, so that a kick that is lost in an exit costs nothing.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,7 +20,8 @@ void machine_vcpus_kick(struct machine *machine)
 
 static bool vcpu_must_park(const struct machine_run *run)
 {
-	return run->target == TARGET_PAUSED || (run->target == TARGET_RUNNING && run->request != REQUEST_NONE);
+	return run->target == TARGET_PAUSED ||
+	       (run->target == TARGET_RUNNING && run->request != REQUEST_NONE);
 }
 
 /* Returns when the vCPU may run; false when its thread must end. */
@@ -76,31 +77,23 @@ static void vcpu_fail(struct machine_vcpu *vcpu, const char *what, const char *w
 static void vcpu_handle_exit(struct machine_vcpu *vcpu, enum accel_exit why, const struct err *err)
 {
 	switch (why) {
-	case ACCEL_EXIT_KICKED:
-		return;
-	case ACCEL_EXIT_HALTED:
-		vcpu->machine->accel->vcpu_wait(vcpu->accel_vcpu);
-		return;
-	case ACCEL_EXIT_RESET:
-		machine_run_request(vcpu->machine, REQUEST_RESET, 0);
-		return;
+	case ACCEL_EXIT_KICKED: return;
+	case ACCEL_EXIT_HALTED: vcpu->machine->accel->vcpu_wait(vcpu->accel_vcpu); return;
+	case ACCEL_EXIT_RESET: machine_run_request(vcpu->machine, REQUEST_RESET, 0); return;
 	case ACCEL_EXIT_SHUTDOWN:
 		log_error("triple fault on CPU %u", vcpu->index);
 		vcpu_report(vcpu);
 		machine_run_request(vcpu->machine, REQUEST_TRIPLE_FAULT, 0);
 		return;
-	case ACCEL_EXIT_POWER_OFF:
-		machine_run_request(vcpu->machine, REQUEST_POWER_OFF, 0);
-		return;
+	case ACCEL_EXIT_POWER_OFF: machine_run_request(vcpu->machine, REQUEST_POWER_OFF, 0); return;
 	case ACCEL_EXIT_DEBUG:
 		vcpu_fail(vcpu, "stopped at a breakpoint, and no debugger is attached", "");
 		return;
 	case ACCEL_EXIT_CANNOT_EXECUTE:
-		vcpu_fail(vcpu, "the accelerator cannot execute an instruction, and there is no other", err->message);
+		vcpu_fail(vcpu, "the accelerator cannot execute an instruction, and there is no other",
+			  err->message);
 		return;
-	case ACCEL_EXIT_FAILED:
-		vcpu_fail(vcpu, "the accelerator failed", err->message);
-		return;
+	case ACCEL_EXIT_FAILED: vcpu_fail(vcpu, "the accelerator failed", err->message); return;
 	}
 }
 
@@ -130,7 +123,8 @@ static int vcpu_start(struct machine_vcpu *vcpu, struct err *err)
 	return 0;
 }
 
-/* Signals to the process are the main thread's. Those of a crash stay open: blocked, they would kill without a handler. */
+/* Signals to the process are the main thread's. Those of a crash stay open: blocked, they would kill without
+ * a handler. */
 static void vcpu_signal_mask(sigset_t *mask)
 {
 	static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
