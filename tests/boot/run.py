@@ -24,6 +24,11 @@ import cases  # noqa: E402
 import guests  # noqa: E402
 import monitors  # noqa: E402
 
+# All cases take some minutes; the bound keeps continuous integration within its own when guests hang.
+SUITE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_SUITE_TIMEOUT", "1500"))
+# So many failures with no success before say that no guest boots.
+FIRST_FAILURES_MAX = 4
+
 
 class Context:
     """What one case is given: the monitor under test, names for its files, and a place for a remark."""
@@ -47,6 +52,29 @@ class Context:
         log = self.path("log" if self.starts == 1 else f"{self.starts}.log")
         self.session = monitors.Session([*wrapper, *self.monitor.command(guest, extra)], log, terminal)
         return self.session
+
+
+class Patience:
+    """Ends a run in which nothing can be learned any more: no guest boots at all, or the suite's time is up."""
+
+    def __init__(self):
+        self.deadline = time.monotonic() + SUITE_TIMEOUT_S
+        self.lock = threading.Lock()
+        self.passed = 0
+        self.failed = 0
+
+    def end(self, passed):
+        with self.lock:
+            self.passed += passed
+            self.failed += not passed
+
+    def verdict(self):
+        """Why the next case is not worth starting, or None."""
+        if time.monotonic() > self.deadline:
+            return f"not run: the suite's {SUITE_TIMEOUT_S:.0f} s are over"
+        if not self.passed and self.failed >= FIRST_FAILURES_MAX:
+            return f"not run: the first {self.failed} cases failed"
+        return None
 
 
 class Progress:
@@ -78,9 +106,19 @@ class Progress:
                 print(f"    still running: {since}", flush=True)
 
 
-def run_case(monitor, logs, name, progress):
+def run_case(monitor, logs, name, progress, patience):
+    verdict = run_patiently(monitor, logs, name, progress, patience)
+    if verdict != "skipped":
+        patience.end(verdict == "passed")
+    return verdict
+
+
+def run_patiently(monitor, logs, name, progress, patience):
     context = Context(monitor, logs, name)
     progress.begin(name)
+    if patience.verdict():
+        progress.end(name, "FAIL", f"  {patience.verdict()}")
+        return "failed"
     try:
         cases.CASES[name](context)
     except cases.Skip as skip:
@@ -120,8 +158,9 @@ def main():
     monitor = make_monitor(options, parser)
     os.makedirs(options.logs, exist_ok=True)
     progress = Progress(len(chosen))
+    patience = Patience()
     with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        runs = [pool.submit(run_case, monitor, options.logs, name, progress) for name in chosen]
+        runs = [pool.submit(run_case, monitor, options.logs, name, progress, patience) for name in chosen]
         while any(not run.done() for run in runs):
             concurrent.futures.wait(runs, timeout=5)
             progress.remind()
