@@ -6,6 +6,7 @@
 
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/system.h"
 
 void x86_code_decode_mode(const struct x86_cpu *cpu, unsigned mode, struct x86_decode_mode *decode)
 {
@@ -13,6 +14,7 @@ void x86_code_decode_mode(const struct x86_cpu *cpu, unsigned mode, struct x86_d
 	decode->bits = (uint8_t)(16u << (mode & CODE_MODE_BITS_MASK));
 	decode->stack32 = mode & CODE_MODE_STACK32;
 	decode->protected_mode = mode & CODE_MODE_PROTECTED;
+	decode->near_branch_66 = !x86_vendor_is_intel(cpu);
 }
 
 /* Devices are read byte by byte: nothing is known of how much of them may be read. */

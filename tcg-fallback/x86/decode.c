@@ -301,9 +301,9 @@ static uint8_t segment_effective(const struct x86_decode_mode *mode, const struc
 {
 	if (in->seg != SEG_COUNT)
 		return in->seg;
-	if (mode->bits == 64)
-		return SEG_FLAT;
-	return in->base == REG_RSP || in->base == REG_RBP ? SEG_SS : SEG_DS;
+	if (in->base == REG_RSP || in->base == REG_RBP)
+		return SEG_SS;
+	return mode->bits == 64 ? SEG_FLAT : SEG_DS;
 }
 
 static void decode_immediate(struct cursor *c, struct x86_insn *in, enum x86_imm_kind kind)
@@ -347,6 +347,12 @@ static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c
 	decode_immediate(c, in, form->imm);
 }
 
+/* Debug registers are 0 to 7; of the control registers beyond 7, which the row leaves open, there is only CR8. */
+static bool is_control_register(const struct x86_insn *in)
+{
+	return in->reg < 8 || (in->reg == 8 && !(in->opcode & 1));
+}
+
 /* Rules that hold across rows. */
 static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *in)
 {
@@ -356,7 +362,11 @@ static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *
 		return false;
 	if ((row->properties & X86_PROP_NO_REAL) && !mode->protected_mode)
 		return false;
-	return row->kind == X86_ROW_FAST || row->slow || row->vec;
+	if (in->encoding == X86_ENC_VEX && in->vex_vvvv && !x86_row_forms[in->row].vex_vvvv)
+		return false;
+	if (x86_row_forms[in->row].mod_ignored && !is_control_register(in))
+		return false;
+	return row->kind != X86_ROW_UD;
 }
 
 /* Runs out of bytes: fewer than 15 may still become an instruction, 15 may not. */

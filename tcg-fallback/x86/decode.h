@@ -38,6 +38,7 @@ enum x86_imm_kind {
 struct x86_row_form {
 	uint8_t opsize;   /* enum x86_opsize_rule */
 	uint8_t imm;      /* enum x86_imm_kind */
+	bool vex_vvvv;    /* VEX.vvvv names an operand; else it must be unused */
 	bool mod_ignored; /* ModRM.rm is a register whatever ModRM.mod says (MOV CR, MOV DR) */
 };
 

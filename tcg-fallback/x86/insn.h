@@ -34,7 +34,8 @@ struct x86_insn {
 	uint8_t mod, reg, rm; /* ModRM fields extended by REX.R and REX.B; mod == 3: rm is a register */
 	uint8_t base, index; /* REG_* (REG_ZERO: none, REG_RIP: RIP-relative); valid when memory */
 	uint8_t scale;     /* 0..3 */
-	uint8_t seg;       /* SEG_* of the memory operand after overrides and defaults (long mode: FS, GS or SEG_FLAT) */
+	uint8_t seg;       /* SEG_* of the memory operand after overrides and defaults (64-bit mode: FS, GS, else
+			    * without base or limit: SEG_SS, for #SS instead of #GP, or SEG_FLAT) */
 	int64_t disp;      /* displacement, sign-extended; moffs: the absolute offset, zero-extended */
 	uint64_t imm;      /* immediate, sign-extended to 64 bits where the manual does so; relative branch: offset */
 	uint16_t imm2;     /* ENTER's level; far pointer's selector */

@@ -321,8 +321,8 @@ def write_source(path, rows):
         out.writelines(map(row_text, rows))
         out.write(f'}};\nconst size_t x86_row_count = {len(rows)};\n\nconst struct x86_row_form x86_row_forms[] = {{\n')
         for row in rows:
-            mod_ignored = 'true' if 'modreg' in row.words else 'false'
-            out.write(f'\t{{X86_OPSIZE_{row.operand_size_rule()}, X86_IMM_{row.immediate()}, {mod_ignored}}},\n')
+            vvvv, mod_ignored = int(bool(row.letters & set('BH'))), int('modreg' in row.words)
+            out.write(f'\t{{X86_OPSIZE_{row.operand_size_rule()}, X86_IMM_{row.immediate()}, {vvvv}, {mod_ignored}}},\n')
         out.write('};\n\nconst char *const x86_row_bindings[] = {\n')
         out.writelines(f'\t"{row.binding.partition(":")[2] if row.binding[:4] in ("slow", "vec:") else ""}",\n' for row in rows)
         out.write('};\n')
