@@ -2,6 +2,7 @@
 /*
  * General forms of addition, subtraction, logic, comparison and exchange, locked forms included. Intel SDM vol. 2.
  */
+#include "tcg-fallback/x86/access.h"
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
 
@@ -183,7 +184,10 @@ GEN(xadd)
 	x86_eflags_set(cpu, gen_flags_add(old, addend, 0, dst.width), FLAGS_STATUS);
 }
 
-/* The destination is written in either case: with its old value when the comparison fails. */
+/*
+ * A memory destination is written in either case: with its old value when the comparison fails. A register is left alone
+ * then, so that the upper half of its 64 bits survives (AMD; Intel's documents are silent).
+ */
 GEN(cmpxchg)
 {
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0), src = gen_operand_find(cpu, in, 1);
@@ -193,7 +197,8 @@ GEN(cmpxchg)
 
 	do {
 		old = gen_update_begin(cpu, &dst);
-	} while (!gen_update_end(cpu, &dst, in->lock, old, old == expected ? incoming : old));
+	} while ((old == expected || dst.kind == GEN_MEM) &&
+		 !gen_update_end(cpu, &dst, in->lock, old, old == expected ? incoming : old));
 	if (old != expected)
 		gen_register_set(cpu, REG_RAX, dst.width, old);
 	x86_eflags_set(cpu, gen_flags_sub(expected, old, 0, dst.width), FLAGS_STATUS);
@@ -223,7 +228,7 @@ GEN(cmpxchg16b)
 	const uint64_t incoming[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};
 	bool equal;
 
-	if (x86_linear(cpu, in->seg, offset, 16, true) & 15)
+	if (x86_linear_of(cpu, in->seg, offset, 16, true) & 15) /* before #SS and #GP of a non-canonical address */
 		x86_raise_gp(cpu);
 	equal = x86_cas128(cpu, in->seg, offset, expected, incoming);
 	if (!equal) {

@@ -20,12 +20,12 @@ static bool is_canonical(const struct x86_cpu *cpu, uint64_t address)
 
 static uint64_t checked_target(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t target)
 {
+	target &= gen_mask(in->opsize);
 	if (cpu->mode_bits == 64) {
 		if (!is_canonical(cpu, target))
 			x86_raise_gp(cpu);
 		return target;
 	}
-	target &= gen_mask(in->opsize);
 	if (target > cpu->seg[SEG_CS].limit)
 		x86_raise_gp(cpu);
 	return target;
@@ -59,8 +59,10 @@ GEN(jmp_ind)
 	cpu->rip = checked_target(cpu, in, gen_read(cpu, &target));
 }
 
+/* Faults of the push come before that of the target, which comes before anything is written. */
 static void call_to(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t target)
 {
+	x86_probe_write(cpu, SEG_SS, gen_stack_pointer(cpu, in, -(int64_t)in->opsize), in->opsize);
 	target = checked_target(cpu, in, target);
 	gen_push(cpu, in, fall_through(cpu, in), in->opsize);
 	cpu->rip = target;

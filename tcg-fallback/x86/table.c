@@ -178,7 +178,7 @@ void x86_slow_lar(struct x86_cpu *cpu, const struct x86_insn *in)
 		  system_type_in(&desc, cpu->long_mode ? LAR_TYPES_LONG : LAR_TYPES);
 
 	if (ok)
-		x86_gpr_set(cpu, in->reg, desc.raw >> 32 & (in->opsize == 2 ? 0xff00 : 0xf0ff00), in->opsize);
+		x86_gpr_set(cpu, in->reg, desc.raw >> 32 & (in->opsize == 2 ? 0xff00 : 0xffff00), in->opsize);
 	set_zf(cpu, ok);
 }
 
@@ -213,8 +213,6 @@ void x86_slow_arpl(struct x86_cpu *cpu, const struct x86_insn *in)
 	uint16_t dst, src = cpu->r[in->reg];
 	bool raise_rpl;
 
-	if (x86_insn_is_mem(in))
-		x86_probe_write(cpu, in->seg, ea, 2);
 	dst = operand16(cpu, in);
 	raise_rpl = (dst & 3) < (src & 3);
 	if (raise_rpl) {

@@ -126,6 +126,8 @@ void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in)
 		vec_operand_read(cpu, in, to, &dst);
 	else
 		memset(&dst, 0, sizeof(dst));
+	if ((row->properties & X86_PROP_MMX) && to.kind != OPERAND_MEM)
+		x86_vec_enter_mmx(cpu); /* hardware does so even when the function raises #XM */
 	row->vec(cpu, &dst, &src, (unsigned)in->imm & 0xff);
 	if (writes_destination(row))
 		vec_operand_write(cpu, in, to, &dst);
@@ -133,9 +135,10 @@ void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in)
 		x86_vec_enter_mmx(cpu);
 }
 
-/* EMMS has the checks of the MMX instructions, and then empties every register. */
+/* EMMS has the checks of the MMX instructions, and then empties every register; TOP becomes 0 as by any of them. */
 void x86_slow_emms(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	x86_vec_check(cpu, X86_PROP_MMX);
+	x86_vec_enter_mmx(cpu);
 	memset(cpu->fpu.empty, 1, sizeof(cpu->fpu.empty));
 }

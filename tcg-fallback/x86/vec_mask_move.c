@@ -18,14 +18,12 @@ static uint64_t mask_move_address(const struct x86_cpu *cpu, const struct x86_in
 	return rdi;
 }
 
-/* Every byte that is to be written is checked before the first is. */
+/* All bytes are checked, masked or not: the manual leaves it to the CPU, and AMD's do so. */
 static void mask_move(struct x86_cpu *cpu, const struct x86_insn *in, const uint8_t *data, const uint8_t *mask, unsigned len)
 {
 	const uint64_t address = mask_move_address(cpu, in);
 
-	for (unsigned i = 0; i < len; i++)
-		if (mask[i] & 0x80)
-			x86_probe_write(cpu, in->seg, address + i, 1);
+	x86_probe_write(cpu, in->seg, address, len);
 	for (unsigned i = 0; i < len; i++)
 		if (mask[i] & 0x80)
 			x86_st8(cpu, in->seg, address + i, data[i]);
@@ -44,6 +42,6 @@ void x86_slow_maskmovq(struct x86_cpu *cpu, const struct x86_insn *in)
 	x86_vec_check(cpu, X86_PROP_MMX);
 	data.q[0] = cpu->fpu.reg[in->reg & 7].mant;
 	mask.q[0] = cpu->fpu.reg[in->rm & 7].mant;
+	x86_vec_enter_mmx(cpu); /* a fault of the store comes after that */
 	mask_move(cpu, in, data.b, mask.b, 8);
-	x86_vec_enter_mmx(cpu);
 }

@@ -153,6 +153,8 @@ static void x87_store(struct x86_cpu *cpu, const struct x86_insn *in, const void
 
 	if (stores)
 		x87_store_bytes(cpu, in, value, size_bytes);
+	else /* the address is looked at before the value */
+		x86_probe_write(cpu, in->seg, x86_insn_ea(cpu, in), size_bytes);
 	x87_commit(cpu, in, env);
 	if (stores && pop)
 		x87_pop(cpu);
