@@ -29,7 +29,7 @@ bool generate_wanted(const struct x86_row *row, uint16_t index)
 		"ldmxcsr", "stmxcsr", "fxsave", "fxrstor", "maskmovq", "maskmovdqu", "push_seg", "mov_from_sreg", "cli", "hlt",
 		"int3", "into", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "lar", "lsl", "verr", "verw", "arpl", "clts",
 		"invd", "wbinvd", "rdmsr", "wrmsr", "in_imm", "in_dx", "out_imm", "out_dx", "ins", "outs", "mov_from_cr", "mov_to_cr",
-		"mov_from_dr", "mov_to_dr", "lgdt", "lidt", "lldt", "ltr", "lmsw", "invlpg", "swapgs", "int1",
+		"mov_from_dr", "mov_to_dr", "lgdt", "lidt", "lldt", "ltr", "lmsw", "invlpg", "swapgs",
 	};
 
 	if (row->kind != X86_ROW_SLOW)
@@ -47,8 +47,10 @@ static unsigned put_prefixes(struct random *random, const struct x86_decode_mode
 	static const uint8_t mandatory[] = {0, 0x66, 0xf3, 0xf2};
 	unsigned at = 0, prefix = pick_bit(random, form->prefix & 15);
 	const bool any = form->prefix == 15;
+	/* AMD's LOOPNE with REPE, or LOOPE with REPNE, follows the prefix. */
+	const bool loop = form->map == 0 && (form->opcode & 0xfe) == 0xe0;
 
-	if (any && !random_one_in(random, 8) && !(x86_rows[form->row].properties & X86_PROP_STRING))
+	if (any && (loop || !random_one_in(random, 8)) && !(x86_rows[form->row].properties & X86_PROP_STRING))
 		prefix = prefix > 1 ? 0 : prefix;
 	if (form->vex)
 		return 0;

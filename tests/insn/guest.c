@@ -49,7 +49,10 @@
 #define USER_CS_32 0x23u
 #define USER_DS   0x2bu
 #define USER_CS   0x33u
+#define CPU_NUMBER  0x78u
 #define TSS_SELECTOR 0x40u
+#define TSS_SIZE    0x68u
+#define TSS_IO_BASE 0x66u
 
 #define MXCSR_MASK_OFFSET 28u
 #define XSTATE_BV_OFFSET  512u
@@ -107,9 +110,11 @@ static void make_descriptors(struct guest *guest)
 	put64(guest, GPA_SYSTEM + (USER_CS_32 & ~7u), 0x00cffb000000ffffull);
 	put64(guest, GPA_SYSTEM + (USER_DS & ~7u), 0x00cff3000000ffffull);
 	put64(guest, GPA_SYSTEM + (USER_CS & ~7u), 0x00affb000000ffffull);
-	put64(guest, GPA_SYSTEM + TSS_SELECTOR, 0x00008b0000000067ull | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
+	put64(guest, GPA_SYSTEM + CPU_NUMBER, 0x0040f50000000000ull); /* Linux keeps the CPU's number in its limit */
+	put64(guest, GPA_SYSTEM + TSS_SELECTOR, 0x00008b0000000000ull | (TSS_SIZE - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
 	put64(guest, GPA_SYSTEM + TSS_SELECTOR + 8, tss >> 32);
 	memcpy(rsp0, &stack, sizeof(stack));
+	guest->ram[GPA_SYSTEM + 0x800 + TSS_IO_BASE] = TSS_SIZE; /* no ports */
 	for (unsigned vector = 0; vector < 256; vector++) {
 		const uint64_t handler = HANDLERS + vector;
 		const uint64_t type = vector == 3 || vector == 4 ? 0xee00 : 0x8e00;
@@ -137,8 +142,9 @@ static void load_system_registers(struct x86_cpu *cpu)
 	cpu->gdtr.limit = 0x7f;
 	cpu->idtr.base = IDT;
 	cpu->idtr.limit = 0xfff;
+	cpu->seg[SEG_LDTR] = (struct x86_segment){.usable = false};
 	cpu->seg[SEG_TR] = (struct x86_segment){
-		.base = TSS, .limit = 0x67, .selector = TSS_SELECTOR, .attributes = 0x8b, .usable = true,
+		.base = TSS, .limit = TSS_SIZE - 1, .selector = TSS_SELECTOR, .attributes = 0x8b, .usable = true,
 	};
 }
 

@@ -42,7 +42,6 @@ struct native {
 	gregset_t host;     /* registers of native_run */
 	void *alt_stack;
 	uint8_t *data, *ro, *code;
-	bool bits32, bits16;
 	uint64_t started, started_at_tick; /* experiments so far, and at the watchdog's last tick */
 };
 
@@ -265,14 +264,14 @@ struct native *native_open(void)
 		native_close(native);
 		return NULL;
 	}
-	native->bits32 = try_bits(native, 32);
-	native->bits16 = make_segment_16() && try_bits(native, 16);
 	return native;
 }
 
+/* The LDT is only made when asked for: LAR and its like would see it. */
 bool native_has_bits(struct native *native, unsigned bits)
 {
-	return bits == 64 || (bits == 32 && native->bits32) || (bits == 16 && native->bits16);
+	return bits == 64 || (bits == 32 && try_bits(native, 32)) ||
+	       (bits == 16 && make_segment_16() && try_bits(native, 16));
 }
 
 void native_close(struct native *native)

@@ -29,6 +29,7 @@
 #define ORACLE_VECTOR_DB 1
 #define ORACLE_VECTOR_BP 3
 #define ORACLE_VECTOR_UD 6
+#define ORACLE_VECTOR_SS 12
 #define ORACLE_VECTOR_GP 13
 #define ORACLE_VECTOR_PF 14
 #define ORACLE_VECTOR_HANG 255 /* no exception in a long time */
