@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The adapter between the built-in engine and the accelerator interface: the only file here that knows core/accel.h. It maps
- * calls and callbacks one to one and says truthfully what the engine executes. The whole-state conversion is in tcg_state.c.
+ * The adapter between the built-in engine and the accelerator interface: the only file here that knows
+ * core/accel.h. It maps calls and callbacks one to one and says truthfully what the engine executes. The
+ * whole-state conversion is in tcg_state.c.
  */
 #include "tcg-fallback/tcg.h"
 
@@ -17,13 +18,15 @@
 _Static_assert((int)X86_FEATURE_WORDS == (int)X86_WORD_COUNT, "feature words are numbered alike");
 _Static_assert(X86_FEATURE_SSE3 / 32 == X86_WORD_1_ECX && X86_FEATURE_FPU / 32 == X86_WORD_1_EDX, "leaf 1");
 _Static_assert(X86_FEATURE_SMEP / 32 == X86_WORD_7_EBX && X86_FEATURE_UMIP / 32 == X86_WORD_7_ECX, "leaf 7");
-_Static_assert(X86_FEATURE_FSRM / 32 == X86_WORD_7_EDX && X86_FEATURE_XSAVEOPT / 32 == X86_WORD_D_1_EAX, "leaves 7, 0xd");
-_Static_assert(X86_FEATURE_LZCNT / 32 == X86_WORD_EXT1_ECX && X86_FEATURE_LM / 32 == X86_WORD_EXT1_EDX, "leaf 0x80000001");
+_Static_assert(X86_FEATURE_FSRM / 32 == X86_WORD_7_EDX && X86_FEATURE_XSAVEOPT / 32 == X86_WORD_D_1_EAX,
+	       "leaves 7, 0xd");
+_Static_assert(X86_FEATURE_LZCNT / 32 == X86_WORD_EXT1_ECX && X86_FEATURE_LM / 32 == X86_WORD_EXT1_EDX,
+	       "leaf 0x80000001");
 _Static_assert((int)SEG_TR == (int)X86_TR && (int)REG_R15 == (int)X86_R15, "registers are numbered alike");
 
 struct accel_vm {
-	struct x86_vm *engine;   /* owned */
-	struct x86_host host;    /* the machine's callbacks, as the engine calls them */
+	struct x86_vm *engine; /* owned */
+	struct x86_host host;  /* the machine's callbacks, as the engine calls them */
 };
 
 struct accel_vcpu {
@@ -32,19 +35,42 @@ struct accel_vcpu {
 
 /* Every feature that insn.tab and the system code implement. */
 static const uint16_t tcg_features[] = {
-	X86_FEATURE_SSE3, X86_FEATURE_PCLMULQDQ, X86_FEATURE_SSSE3, X86_FEATURE_CX16, X86_FEATURE_PCID, X86_FEATURE_SSE4_1,
-	X86_FEATURE_SSE4_2, X86_FEATURE_X2APIC, X86_FEATURE_MOVBE, X86_FEATURE_POPCNT, X86_FEATURE_TSC_DEADLINE,
-	X86_FEATURE_AES, X86_FEATURE_XSAVE, X86_FEATURE_RDRAND, X86_FEATURE_HYPERVISOR, X86_FEATURE_FPU, X86_FEATURE_VME,
-	X86_FEATURE_DE, X86_FEATURE_PSE, X86_FEATURE_TSC, X86_FEATURE_MSR, X86_FEATURE_PAE, X86_FEATURE_MCE, X86_FEATURE_CX8,
-	X86_FEATURE_APIC, X86_FEATURE_SEP, X86_FEATURE_MTRR, X86_FEATURE_PGE, X86_FEATURE_MCA, X86_FEATURE_CMOV,
-	X86_FEATURE_PAT, X86_FEATURE_PSE36, X86_FEATURE_CLFSH, X86_FEATURE_MMX, X86_FEATURE_FXSR, X86_FEATURE_SSE,
-	X86_FEATURE_SSE2, X86_FEATURE_SS, X86_FEATURE_FSGSBASE, X86_FEATURE_TSC_ADJUST, X86_FEATURE_BMI1, X86_FEATURE_SMEP,
-	X86_FEATURE_BMI2, X86_FEATURE_ERMS, X86_FEATURE_INVPCID, X86_FEATURE_ZERO_FCS_FDS, X86_FEATURE_RDSEED,
-	X86_FEATURE_ADX, X86_FEATURE_SMAP, X86_FEATURE_CLFLUSHOPT, X86_FEATURE_CLWB, X86_FEATURE_SHA, X86_FEATURE_UMIP,
-	X86_FEATURE_PKU, X86_FEATURE_LA57, X86_FEATURE_RDPID, X86_FEATURE_FSRM, X86_FEATURE_ARCH_CAPABILITIES,
-	X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVEC, X86_FEATURE_XGETBV1, X86_FEATURE_XSAVES, X86_FEATURE_LAHF64,
-	X86_FEATURE_CR8_LEGACY, X86_FEATURE_LZCNT, X86_FEATURE_PREFETCHW, X86_FEATURE_SYSCALL, X86_FEATURE_NX,
-	X86_FEATURE_GBPAGES, X86_FEATURE_RDTSCP, X86_FEATURE_LM,
+	X86_FEATURE_SSE3,         X86_FEATURE_PCLMULQDQ,
+	X86_FEATURE_SSSE3,        X86_FEATURE_CX16,
+	X86_FEATURE_PCID,         X86_FEATURE_SSE4_1,
+	X86_FEATURE_SSE4_2,       X86_FEATURE_X2APIC,
+	X86_FEATURE_MOVBE,        X86_FEATURE_POPCNT,
+	X86_FEATURE_TSC_DEADLINE, X86_FEATURE_AES,
+	X86_FEATURE_XSAVE,        X86_FEATURE_RDRAND,
+	X86_FEATURE_HYPERVISOR,   X86_FEATURE_FPU,
+	X86_FEATURE_VME,          X86_FEATURE_DE,
+	X86_FEATURE_PSE,          X86_FEATURE_TSC,
+	X86_FEATURE_MSR,          X86_FEATURE_PAE,
+	X86_FEATURE_MCE,          X86_FEATURE_CX8,
+	X86_FEATURE_APIC,         X86_FEATURE_SEP,
+	X86_FEATURE_MTRR,         X86_FEATURE_PGE,
+	X86_FEATURE_MCA,          X86_FEATURE_CMOV,
+	X86_FEATURE_PAT,          X86_FEATURE_PSE36,
+	X86_FEATURE_CLFSH,        X86_FEATURE_MMX,
+	X86_FEATURE_FXSR,         X86_FEATURE_SSE,
+	X86_FEATURE_SSE2,         X86_FEATURE_SS,
+	X86_FEATURE_FSGSBASE,     X86_FEATURE_TSC_ADJUST,
+	X86_FEATURE_BMI1,         X86_FEATURE_SMEP,
+	X86_FEATURE_BMI2,         X86_FEATURE_ERMS,
+	X86_FEATURE_INVPCID,      X86_FEATURE_ZERO_FCS_FDS,
+	X86_FEATURE_RDSEED,       X86_FEATURE_ADX,
+	X86_FEATURE_SMAP,         X86_FEATURE_CLFLUSHOPT,
+	X86_FEATURE_CLWB,         X86_FEATURE_SHA,
+	X86_FEATURE_UMIP,         X86_FEATURE_PKU,
+	X86_FEATURE_LA57,         X86_FEATURE_RDPID,
+	X86_FEATURE_FSRM,         X86_FEATURE_ARCH_CAPABILITIES,
+	X86_FEATURE_XSAVEOPT,     X86_FEATURE_XSAVEC,
+	X86_FEATURE_XGETBV1,      X86_FEATURE_XSAVES,
+	X86_FEATURE_LAHF64,       X86_FEATURE_CR8_LEGACY,
+	X86_FEATURE_LZCNT,        X86_FEATURE_PREFETCHW,
+	X86_FEATURE_SYSCALL,      X86_FEATURE_NX,
+	X86_FEATURE_GBPAGES,      X86_FEATURE_RDTSCP,
+	X86_FEATURE_LM,
 };
 
 #define TCG_XCR0      (1ull | 1ull << 1 | 1ull << 9) /* x87, SSE, PKRU */
@@ -109,16 +135,20 @@ static void tcg_vm_destroy(struct accel_vm *vm)
 
 static int tcg_mem_map(struct accel_vm *vm, const struct gmem_region *region, struct err *err)
 {
-	const int rc = x86_vm_map(vm->engine, region->gpa, region->size_bytes, region->hva, region->kind == GMEM_ROM);
+	const int rc = x86_vm_map(vm->engine, region->gpa, region->size_bytes, region->hva,
+				  region->kind == GMEM_ROM);
 
-	return rc ? err_set_errno(err, rc, "tcg: cannot map guest memory at %#llx", (unsigned long long)region->gpa) : 0;
+	return rc ? err_set_errno(err, rc, "tcg: cannot map guest memory at %#llx",
+				  (unsigned long long)region->gpa)
+		  : 0;
 }
 
 static int tcg_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err)
 {
 	const int rc = x86_vm_unmap(vm->engine, gpa);
 
-	return rc ? err_set_errno(err, rc, "tcg: cannot unmap guest memory at %#llx", (unsigned long long)gpa) : 0;
+	return rc ? err_set_errno(err, rc, "tcg: cannot unmap guest memory at %#llx", (unsigned long long)gpa)
+		  : 0;
 }
 
 static void tcg_mem_written(struct accel_vm *vm, uint64_t gpa, uint64_t len)
@@ -126,7 +156,8 @@ static void tcg_mem_written(struct accel_vm *vm, uint64_t gpa, uint64_t len)
 	x86_vm_written(vm->engine, gpa, len);
 }
 
-static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config, struct err *err)
+static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,
+					  struct err *err)
 {
 	struct x86_cpuid_leaf leaves[X86_CPUID_ENTRIES_MAX];
 	struct accel_vcpu *vcpu = calloc(1, sizeof(*vcpu));
@@ -135,8 +166,13 @@ static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct acce
 		const struct x86_cpuid_entry *entry = &config->cpuid->entry[i];
 
 		leaves[i] = (struct x86_cpuid_leaf){
-			.leaf = entry->leaf, .subleaf = entry->subleaf, .subleaf_matters = entry->subleaf_matters,
-			.eax = entry->eax, .ebx = entry->ebx, .ecx = entry->ecx, .edx = entry->edx,
+			.leaf = entry->leaf,
+			.subleaf = entry->subleaf,
+			.subleaf_matters = entry->subleaf_matters,
+			.eax = entry->eax,
+			.ebx = entry->ebx,
+			.ecx = entry->ecx,
+			.edx = entry->edx,
 		};
 	}
 	if (vcpu)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's CPU to and from the neutral state: the other half of the adapter. Registers are copied, MSRs go by the list of
- * msr.c, x87 to PKRU by the XSAVE image; derived state is computed anew. Intel SDM vol. 3, chapters 2, 4 and 14.
+ * The engine's CPU to and from the neutral state: the other half of the adapter. Registers are copied, MSRs
+ * go by the list of msr.c, x87 to PKRU by the XSAVE image; derived state is computed anew. Intel SDM vol. 3,
+ * chapters 2, 4 and 14.
  */
 #include "tcg-fallback/tcg_state.h"
 
@@ -91,10 +92,12 @@ void tcg_state_save(struct x86_cpu *cpu, struct x86_cpu_state *state)
 static int msrs_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct err *err)
 {
 	if (state->msr_count > X86_STATE_MSR_MAX)
-		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count, X86_STATE_MSR_MAX);
+		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count,
+			       X86_STATE_MSR_MAX);
 	for (uint32_t i = 0; i < state->msr_count; i++)
 		if (!x86_msr_restore(cpu, state->msr[i].index, state->msr[i].value))
-			return err_set(err, -EINVAL, "CPU state: this CPU has no MSR %#x", state->msr[i].index);
+			return err_set(err, -EINVAL, "CPU state: this CPU has no MSR %#x",
+				       state->msr[i].index);
 	return 0;
 }
 
@@ -137,7 +140,8 @@ int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struc
 	for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
 		cpu->seg[i] = segment_load(&state->segment[i]);
 	control_load(cpu, state);
-	/* In protected mode CPL is SS.DPL (SDM vol. 3, 5.5); real mode runs at 0 and virtual-8086 mode at 3. */
+	/* In protected mode CPL is SS.DPL (SDM vol. 3, 5.5); real mode runs at 0 and virtual-8086 mode at 3.
+	 */
 	if (state->rflags & FLAG_VM)
 		cpu->cpl = 3;
 	else

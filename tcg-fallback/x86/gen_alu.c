@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of addition, subtraction, logic, comparison and exchange, locked forms included. Intel SDM vol. 2.
+ * General forms of addition, subtraction, logic, comparison and exchange, locked forms included. Intel SDM
+ * vol. 2.
  */
 #include "tcg-fallback/x86/access.h"
 #include "tcg-fallback/x86/gen.h"
@@ -134,7 +135,7 @@ GEN(neg)
 	alu_update(cpu, in, alu_negate, 0, FLAGS_STATUS);
 }
 
-GEN(not)
+GEN(not )
 {
 	alu_update(cpu, in, alu_not, 0, 0);
 }
@@ -206,7 +207,8 @@ GEN(cmpxchg)
 
 GEN(cmpxchg8b)
 {
-	const struct gen_operand dst = {.kind = GEN_MEM, .width = 8, .seg = in->seg, .value = x86_insn_ea(cpu, in)};
+	const struct gen_operand dst = {
+		.kind = GEN_MEM, .width = 8, .seg = in->seg, .value = x86_insn_ea(cpu, in)};
 	const uint64_t expected = (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32;
 	const uint64_t incoming = (uint32_t)cpu->r[REG_RBX] | cpu->r[REG_RCX] << 32;
 	uint64_t old;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* General forms of the decimal and ASCII adjustments (not in 64-bit mode). Intel SDM vol. 2, AAA to AAS, DAA, DAS. */
+/* General forms of the decimal and ASCII adjustments (not in 64-bit mode). Intel SDM vol. 2, AAA to AAS, DAA,
+ * DAS. */
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
 
@@ -66,7 +67,8 @@ static void decimal_adjust(struct x86_cpu *cpu, int direction)
 	const bool borrow = direction < 0 && low && old < 6;
 
 	gen_register_set(cpu, REG_RAX, 1, al);
-	x86_eflags_set(cpu, gen_flags_szp(al, 1) | (low ? FLAG_AF : 0) | (high || borrow ? FLAG_CF : 0), FLAGS_STATUS);
+	x86_eflags_set(cpu, gen_flags_szp(al, 1) | (low ? FLAG_AF : 0) | (high || borrow ? FLAG_CF : 0),
+		       FLAGS_STATUS);
 }
 
 GEN(daa)

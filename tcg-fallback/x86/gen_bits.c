@@ -12,7 +12,8 @@ static uint64_t read_operand(struct x86_cpu *cpu, const struct x86_insn *in, uns
 	return gen_read(cpu, &operand);
 }
 
-/* BT and kin: a register's bit offset is signed and reaches beyond the operand in memory; an immediate does not. */
+/* BT and kin: a register's bit offset is signed and reaches beyond the operand in memory; an immediate does
+ * not. */
 static struct gen_operand bit_operand(struct x86_cpu *cpu, const struct x86_insn *in, unsigned *bit)
 {
 	struct gen_operand dst = gen_operand_find(cpu, in, 0);
@@ -22,7 +23,8 @@ static struct gen_operand bit_operand(struct x86_cpu *cpu, const struct x86_insn
 
 	*bit = (unsigned)offset & (bits - 1);
 	if (dst.kind == GEN_MEM && index.kind != GEN_IMM)
-		dst.value = (dst.value + (uint64_t)((offset >> __builtin_ctz(bits)) * dst.width)) & gen_mask(in->addrsize);
+		dst.value = (dst.value + (uint64_t)((offset >> __builtin_ctz(bits)) * dst.width)) &
+			    gen_mask(in->addrsize);
 	return dst;
 }
 
@@ -113,7 +115,8 @@ GEN(lzcnt)
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0);
 	const uint64_t value = read_operand(cpu, in, 1);
 
-	count_zeros(cpu, &dst, value, value ? (unsigned)__builtin_clzll(value) - (64 - dst.width * 8) : dst.width * 8);
+	count_zeros(cpu, &dst, value,
+		    value ? (unsigned)__builtin_clzll(value) - (64 - dst.width * 8) : dst.width * 8);
 }
 
 GEN(popcnt)
@@ -125,13 +128,15 @@ GEN(popcnt)
 	x86_eflags_set(cpu, value ? 0 : FLAG_ZF, FLAGS_STATUS);
 }
 
-/* BMI1 and BMI2 results with SF, ZF of the result and CF as given; OF is cleared, AF and PF are left at zero. */
+/* BMI1 and BMI2 results with SF, ZF of the result and CF as given; OF is cleared, AF and PF are left at zero.
+ */
 static void write_bmi(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t value, bool carry)
 {
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0);
 
 	gen_write(cpu, &dst, value);
-	x86_eflags_set(cpu, (gen_flags_szp(value, dst.width) & (FLAG_SF | FLAG_ZF)) | (carry ? FLAG_CF : 0), FLAGS_STATUS);
+	x86_eflags_set(cpu, (gen_flags_szp(value, dst.width) & (FLAG_SF | FLAG_ZF)) | (carry ? FLAG_CF : 0),
+		       FLAGS_STATUS);
 }
 
 GEN(andn)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of near jumps, calls and returns: the target is cut to the operand size and checked (limit of CS, canonical in
- * 64-bit mode) before anything changes. Intel SDM vol. 2, CALL, JMP, RET, Jcc, LOOP.
+ * General forms of near jumps, calls and returns: the target is cut to the operand size and checked (limit of
+ * CS, canonical in 64-bit mode) before anything changes. Intel SDM vol. 2, CALL, JMP, RET, Jcc, LOOP.
  */
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
@@ -95,7 +95,8 @@ static void loop_while(struct x86_cpu *cpu, const struct x86_insn *in, bool cond
 {
 	const uint64_t count = (cpu->r[REG_RCX] - 1) & gen_mask(in->addrsize);
 	const bool taken = count && condition;
-	const uint64_t target = taken ? checked_target(cpu, in, next_rip(cpu, in) + in->imm) : fall_through(cpu, in);
+	const uint64_t target =
+		taken ? checked_target(cpu, in, next_rip(cpu, in) + in->imm) : fall_through(cpu, in);
 
 	gen_register_set(cpu, REG_RCX, in->addrsize, count);
 	cpu->rip = target;

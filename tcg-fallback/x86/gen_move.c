@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of moves, conversions, stack and flag instructions, and of those that do nothing here. Intel SDM vol. 2.
+ * General forms of moves, conversions, stack and flag instructions, and of those that do nothing here. Intel
+ * SDM vol. 2.
  */
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
@@ -125,7 +126,8 @@ GEN(push)
 	gen_push(cpu, in, read_operand(cpu, in, 0), in->opsize);
 }
 
-/* The address of a memory destination is computed with RSP already raised; RSP changes only when all went well. */
+/* The address of a memory destination is computed with RSP already raised; RSP changes only when all went
+ * well. */
 GEN(pop)
 {
 	const uint64_t value = x86_ld(cpu, SEG_SS, gen_stack_pointer(cpu, in, 0), in->opsize);
@@ -149,7 +151,8 @@ GEN(pusha)
 	const uint64_t old = cpu->r[REG_RSP];
 
 	for (unsigned i = 0; i < 8; i++)
-		x86_probe_write(cpu, SEG_SS, gen_stack_pointer(cpu, in, -(int64_t)(i + 1) * in->opsize), in->opsize);
+		x86_probe_write(cpu, SEG_SS, gen_stack_pointer(cpu, in, -(int64_t)(i + 1) * in->opsize),
+				in->opsize);
 	for (unsigned i = 0; i < 8; i++)
 		x86_st(cpu, SEG_SS, gen_stack_pointer(cpu, in, -(int64_t)(i + 1) * in->opsize),
 		       (i == REG_RSP ? old : cpu->r[i]) & gen_mask(in->opsize), in->opsize);
@@ -161,7 +164,8 @@ GEN(popa)
 	uint64_t value[8];
 
 	for (unsigned i = 0; i < 8; i++)
-		value[i] = x86_ld(cpu, SEG_SS, gen_stack_pointer(cpu, in, (int64_t)i * in->opsize), in->opsize);
+		value[i] =
+			x86_ld(cpu, SEG_SS, gen_stack_pointer(cpu, in, (int64_t)i * in->opsize), in->opsize);
 	for (unsigned i = 0; i < 8; i++)
 		if (7 - i != REG_RSP)
 			gen_register_set(cpu, 7 - i, in->opsize, value[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of multiplication and division. Undefined flags after a multiplication: SF and PF of the low half, ZF and AF
- * clear; after a division: unchanged. Intel SDM vol. 2, MUL, IMUL, MULX, DIV, IDIV.
+ * General forms of multiplication and division. Undefined flags after a multiplication: SF and PF of the low
+ * half, ZF and AF clear; after a division: unchanged. Intel SDM vol. 2, MUL, IMUL, MULX, DIV, IDIV.
  */
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
@@ -63,8 +63,8 @@ GEN(imul)
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0);
 	const bool three = x86_rows[in->row].operand[2] != 0;
 	const uint64_t a = three ? read_operand(cpu, in, 2) : gen_read(cpu, &dst);
-	const __int128 product =
-		(__int128)gen_sign_extend(a, dst.width) * gen_sign_extend(read_operand(cpu, in, 1), dst.width);
+	const __int128 product = (__int128)gen_sign_extend(a, dst.width) *
+				 gen_sign_extend(read_operand(cpu, in, 1), dst.width);
 
 	gen_write(cpu, &dst, (uint64_t)product);
 	set_multiply_flags(cpu, (uint64_t)product, dst.width, signed_overflow(product, dst.width));
@@ -101,7 +101,8 @@ GEN(div)
 	write_product(cpu, width, (uint64_t)(dividend / divisor), (uint64_t)(dividend % divisor));
 }
 
-/* Magnitudes divide; the quotient is negative when the signs differ, the remainder has the dividend's sign. */
+/* Magnitudes divide; the quotient is negative when the signs differ, the remainder has the dividend's sign.
+ */
 GEN(idiv)
 {
 	const unsigned width = gen_operand_find(cpu, in, 0).width, bits = 16 * width;
@@ -120,5 +121,6 @@ GEN(idiv)
 	rest = (uint64_t)(magnitude % by);
 	if (quotient > gen_sign_bit(width) - !minus)
 		x86_raise(cpu, VEC_DE);
-	write_product(cpu, width, minus ? 0 - (uint64_t)quotient : (uint64_t)quotient, negative ? 0 - rest : rest);
+	write_product(cpu, width, minus ? 0 - (uint64_t)quotient : (uint64_t)quotient,
+		      negative ? 0 - rest : rest);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operands, flags and stack of the general forms, and the table that finds a form by its row. Intel SDM vol. 2, appendix A.2
- * (operand codes); vol. 1, 3.4.3 (flags) and 6.2 (stack).
+ * Operands, flags and stack of the general forms, and the table that finds a form by its row. Intel SDM vol.
+ * 2, appendix A.2 (operand codes); vol. 1, 3.4.3 (flags) and 6.2 (stack).
  */
 #include "insn_gen.h"
 #include "tcg-fallback/x86/gen.h"
@@ -58,7 +58,10 @@ struct gen_operand gen_operand_find(const struct x86_cpu *cpu, const struct x86_
 	case 'B': return operand_register(in, in->vex_vvvv, width);
 	case 'Z': return operand_register(in, (in->opcode & 7u) | (in->rex & 1u) << 3, width);
 	case 'O': return operand_memory(in, (uint64_t)in->disp, width);
-	case 'I': case 's': return (struct gen_operand){.kind = GEN_IMM, .width = width, .value = in->imm & gen_mask(width)};
+	case 'I':
+	case 's':
+		return (struct gen_operand){
+			.kind = GEN_IMM, .width = width, .value = in->imm & gen_mask(width)};
 	case '1': return (struct gen_operand){.kind = GEN_IMM, .width = 1, .value = 1};
 	}
 	if (x86_insn_is_mem(in))
@@ -94,8 +97,12 @@ void gen_write(struct x86_cpu *cpu, const struct gen_operand *operand, uint64_t 
 {
 	switch (operand->kind) {
 	case GEN_REG: gen_register_set(cpu, operand->number, operand->width, value); break;
-	case GEN_HIGH: cpu->r[operand->number] = (cpu->r[operand->number] & ~0xff00ull) | (value & 0xff) << 8; break;
-	case GEN_MEM: x86_st(cpu, operand->seg, operand->value, value & gen_mask(operand->width), operand->width); break;
+	case GEN_HIGH:
+		cpu->r[operand->number] = (cpu->r[operand->number] & ~0xff00ull) | (value & 0xff) << 8;
+		break;
+	case GEN_MEM:
+		x86_st(cpu, operand->seg, operand->value, value & gen_mask(operand->width), operand->width);
+		break;
 	case GEN_IMM: break;
 	}
 }
@@ -107,10 +114,12 @@ uint64_t gen_update_begin(struct x86_cpu *cpu, const struct gen_operand *operand
 	return gen_read(cpu, operand);
 }
 
-bool gen_update_end(struct x86_cpu *cpu, const struct gen_operand *operand, bool locked, uint64_t old, uint64_t value)
+bool gen_update_end(struct x86_cpu *cpu, const struct gen_operand *operand, bool locked, uint64_t old,
+		    uint64_t value)
 {
 	if (operand->kind == GEN_MEM && locked)
-		return x86_cas(cpu, operand->seg, operand->value, operand->width, &old, value & gen_mask(operand->width));
+		return x86_cas(cpu, operand->seg, operand->value, operand->width, &old,
+			       value & gen_mask(operand->width));
 	gen_write(cpu, operand, value);
 	return true;
 }
@@ -197,23 +206,120 @@ void gen_push(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t value, un
 
 #define FORM(upper_, name_) [X86_FAST_##upper_] = x86_gen_##name_
 x86_slow_fn *const x86_general[X86_FAST_COUNT] = {
-	FORM(AAA, aaa), FORM(AAD, aad), FORM(AAM, aam), FORM(AAS, aas), FORM(ADC, adc), FORM(ADCX, adcx), FORM(ADD, add),
-	FORM(ADOX, adox), FORM(AND, and), FORM(ANDN, andn), FORM(BEXTR, bextr), FORM(BLSI, blsi), FORM(BLSMSK, blsmsk),
-	FORM(BLSR, blsr), FORM(BOUND, bound), FORM(BSF, bsf), FORM(BSR, bsr), FORM(BSWAP, bswap), FORM(BT, bt), FORM(BTC, btc),
-	FORM(BTR, btr), FORM(BTS, bts), FORM(BZHI, bzhi), FORM(CALL, call), FORM(CALL_IND, call_ind), FORM(CBW, cbw),
-	FORM(CDQ, cdq), FORM(CDQE, cdqe), FORM(CLC, clc), FORM(CLD, cld), FORM(CLFLUSH, clflush), FORM(CMC, cmc),
-	FORM(CMOVCC, cmovcc), FORM(CMP, cmp), FORM(CMPS, cmps), FORM(CMPXCHG, cmpxchg), FORM(CMPXCHG16B, cmpxchg16b),
-	FORM(CMPXCHG8B, cmpxchg8b), FORM(CQO, cqo), FORM(CRC32, crc32), FORM(CWD, cwd), FORM(CWDE, cwde), FORM(DAA, daa),
-	FORM(DAS, das), FORM(DEC, dec), FORM(DIV, div), FORM(ENTER, enter), FORM(IDIV, idiv), FORM(IMUL, imul),
-	FORM(IMUL1, imul1), FORM(INC, inc), FORM(JCC, jcc), FORM(JCXZ, jcxz), FORM(JMP, jmp), FORM(JMP_IND, jmp_ind),
-	FORM(LAHF, lahf), FORM(LEA, lea), FORM(LEAVE, leave), FORM(LFENCE, lfence), FORM(LODS, lods), FORM(LOOP, loop),
-	FORM(LOOPE, loope), FORM(LOOPNE, loopne), FORM(LZCNT, lzcnt), FORM(MFENCE, mfence), FORM(MOV, mov), FORM(MOVBE, movbe),
-	FORM(MOVNTI, movnti), FORM(MOVS, movs), FORM(MOVSX, movsx), FORM(MOVSXD, movsxd), FORM(MOVZX, movzx), FORM(MUL, mul),
-	FORM(MULX, mulx), FORM(NEG, neg), FORM(NOP, nop), FORM(NOT, not), FORM(OR, or), FORM(PAUSE, pause), FORM(PDEP, pdep),
-	FORM(PEXT, pext), FORM(POP, pop), FORM(POPA, popa), FORM(POPCNT, popcnt), FORM(PUSH, push), FORM(PUSHA, pusha),
-	FORM(RCL, rcl), FORM(RCR, rcr), FORM(RET, ret), FORM(ROL, rol), FORM(ROR, ror), FORM(RORX, rorx), FORM(SAHF, sahf),
-	FORM(SALC, salc), FORM(SAR, sar), FORM(SARX, sarx), FORM(SBB, sbb), FORM(SCAS, scas), FORM(SETCC, setcc),
-	FORM(SFENCE, sfence), FORM(SHL, shl), FORM(SHLD, shld), FORM(SHLX, shlx), FORM(SHR, shr), FORM(SHRD, shrd),
-	FORM(SHRX, shrx), FORM(STC, stc), FORM(STD, std), FORM(STOS, stos), FORM(SUB, sub), FORM(TEST, test), FORM(TZCNT, tzcnt),
-	FORM(XADD, xadd), FORM(XCHG, xchg), FORM(XLAT, xlat), FORM(XOR, xor),
+	FORM(AAA, aaa),
+	FORM(AAD, aad),
+	FORM(AAM, aam),
+	FORM(AAS, aas),
+	FORM(ADC, adc),
+	FORM(ADCX, adcx),
+	FORM(ADD, add),
+	FORM(ADOX, adox),
+	FORM(AND, and),
+	FORM(ANDN, andn),
+	FORM(BEXTR, bextr),
+	FORM(BLSI, blsi),
+	FORM(BLSMSK, blsmsk),
+	FORM(BLSR, blsr),
+	FORM(BOUND, bound),
+	FORM(BSF, bsf),
+	FORM(BSR, bsr),
+	FORM(BSWAP, bswap),
+	FORM(BT, bt),
+	FORM(BTC, btc),
+	FORM(BTR, btr),
+	FORM(BTS, bts),
+	FORM(BZHI, bzhi),
+	FORM(CALL, call),
+	FORM(CALL_IND, call_ind),
+	FORM(CBW, cbw),
+	FORM(CDQ, cdq),
+	FORM(CDQE, cdqe),
+	FORM(CLC, clc),
+	FORM(CLD, cld),
+	FORM(CLFLUSH, clflush),
+	FORM(CMC, cmc),
+	FORM(CMOVCC, cmovcc),
+	FORM(CMP, cmp),
+	FORM(CMPS, cmps),
+	FORM(CMPXCHG, cmpxchg),
+	FORM(CMPXCHG16B, cmpxchg16b),
+	FORM(CMPXCHG8B, cmpxchg8b),
+	FORM(CQO, cqo),
+	FORM(CRC32, crc32),
+	FORM(CWD, cwd),
+	FORM(CWDE, cwde),
+	FORM(DAA, daa),
+	FORM(DAS, das),
+	FORM(DEC, dec),
+	FORM(DIV, div),
+	FORM(ENTER, enter),
+	FORM(IDIV, idiv),
+	FORM(IMUL, imul),
+	FORM(IMUL1, imul1),
+	FORM(INC, inc),
+	FORM(JCC, jcc),
+	FORM(JCXZ, jcxz),
+	FORM(JMP, jmp),
+	FORM(JMP_IND, jmp_ind),
+	FORM(LAHF, lahf),
+	FORM(LEA, lea),
+	FORM(LEAVE, leave),
+	FORM(LFENCE, lfence),
+	FORM(LODS, lods),
+	FORM(LOOP, loop),
+	FORM(LOOPE, loope),
+	FORM(LOOPNE, loopne),
+	FORM(LZCNT, lzcnt),
+	FORM(MFENCE, mfence),
+	FORM(MOV, mov),
+	FORM(MOVBE, movbe),
+	FORM(MOVNTI, movnti),
+	FORM(MOVS, movs),
+	FORM(MOVSX, movsx),
+	FORM(MOVSXD, movsxd),
+	FORM(MOVZX, movzx),
+	FORM(MUL, mul),
+	FORM(MULX, mulx),
+	FORM(NEG, neg),
+	FORM(NOP, nop),
+	FORM(NOT, not ),
+	FORM(OR, or),
+	FORM(PAUSE, pause),
+	FORM(PDEP, pdep),
+	FORM(PEXT, pext),
+	FORM(POP, pop),
+	FORM(POPA, popa),
+	FORM(POPCNT, popcnt),
+	FORM(PUSH, push),
+	FORM(PUSHA, pusha),
+	FORM(RCL, rcl),
+	FORM(RCR, rcr),
+	FORM(RET, ret),
+	FORM(ROL, rol),
+	FORM(ROR, ror),
+	FORM(RORX, rorx),
+	FORM(SAHF, sahf),
+	FORM(SALC, salc),
+	FORM(SAR, sar),
+	FORM(SARX, sarx),
+	FORM(SBB, sbb),
+	FORM(SCAS, scas),
+	FORM(SETCC, setcc),
+	FORM(SFENCE, sfence),
+	FORM(SHL, shl),
+	FORM(SHLD, shld),
+	FORM(SHLX, shlx),
+	FORM(SHR, shr),
+	FORM(SHRD, shrd),
+	FORM(SHRX, shrx),
+	FORM(STC, stc),
+	FORM(STD, std),
+	FORM(STOS, stos),
+	FORM(SUB, sub),
+	FORM(TEST, test),
+	FORM(TZCNT, tzcnt),
+	FORM(XADD, xadd),
+	FORM(XCHG, xchg),
+	FORM(XLAT, xlat),
+	FORM(XOR, xor),
 };

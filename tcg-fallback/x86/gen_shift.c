@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of shifts and rotates. Counts are taken modulo 32 (64 for quadwords); a count of zero leaves the flags alone.
- * OF after a count over one is undefined: here it is what the last step of a one-by-one shift gives.
- * Intel SDM vol. 2, RCL/RCR/ROL/ROR, SAL/SAR/SHL/SHR, SHLD, SHRD.
+ * General forms of shifts and rotates. Counts are taken modulo 32 (64 for quadwords); a count of zero leaves
+ * the flags alone. OF after a count over one is undefined: here it is what the last step of a one-by-one
+ * shift gives. Intel SDM vol. 2, RCL/RCR/ROL/ROR, SAL/SAR/SHL/SHR, SHLD, SHRD.
  */
 #include "tcg-fallback/x86/gen.h"
 #include "tcg-fallback/x86/mem.h"
@@ -154,7 +154,8 @@ GEN(sar)
 	shift_run(cpu, in, shift_sar, false);
 }
 
-/* Double shifts. A word's count may exceed 16: then the destination's own bits follow, as on the processors of both makers. */
+/* Double shifts. A word's count may exceed 16: then the destination's own bits follow, as on the processors
+ * of both makers. */
 static void double_shift(struct x86_cpu *cpu, const struct x86_insn *in, bool left)
 {
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0), src = gen_operand_find(cpu, in, 1);
@@ -178,8 +179,10 @@ static void double_shift(struct x86_cpu *cpu, const struct x86_insn *in, bool le
 	gen_write(cpu, &dst, value);
 	if (!count)
 		return;
-	x86_eflags_set(cpu, gen_flags_szp(value, dst.width) | (carry ? FLAG_CF : 0) |
-				    ((old ^ value) & gen_sign_bit(dst.width) ? FLAG_OF : 0), FLAGS_STATUS);
+	x86_eflags_set(cpu,
+		       gen_flags_szp(value, dst.width) | (carry ? FLAG_CF : 0) |
+			       ((old ^ value) & gen_sign_bit(dst.width) ? FLAG_OF : 0),
+		       FLAGS_STATUS);
 }
 
 GEN(shld)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * General forms of the string instructions. Each element is complete in itself: registers are up to date when a fault or an
- * interrupt comes between two, and RIP stays at the instruction until the count is used up. Long runs within a page of plain
- * RAM go through host pointers. Intel SDM vol. 1, 7.3.9; vol. 2, REP.
+ * General forms of the string instructions. Each element is complete in itself: registers are up to date when
+ * a fault or an interrupt comes between two, and RIP stays at the instruction until the count is used up.
+ * Long runs within a page of plain RAM go through host pointers. Intel SDM vol. 1, 7.3.9; vol. 2, REP.
  */
 #include <string.h>
 
@@ -15,9 +15,9 @@
 /* One instruction under way. */
 struct string {
 	const struct x86_insn *in;
-	unsigned width;       /* of an element */
-	int64_t step;         /* +width or -width, by DF */
-	unsigned dst_seg;     /* ES, or none in 64-bit mode */
+	unsigned width;   /* of an element */
+	int64_t step;     /* +width or -width, by DF */
+	unsigned dst_seg; /* ES, or none in 64-bit mode */
 };
 
 /* The element's width: byte rows have operand size 1. */
@@ -67,26 +67,34 @@ static bool string_interrupted(struct x86_cpu *cpu)
 	return atomic_load_explicit(&cpu->attention, memory_order_relaxed) || cpu->debug_active;
 }
 
-/* Whole elements that may be taken at once upwards from seg:offset: within the page, no segment check to make. */
-static uint64_t string_room(const struct x86_cpu *cpu, const struct string *s, unsigned seg, uint64_t offset, uint64_t count)
+/* Whole elements that may be taken at once upwards from seg:offset: within the page, no segment check to
+ * make. */
+static uint64_t string_room(const struct x86_cpu *cpu, const struct string *s, unsigned seg, uint64_t offset,
+			    uint64_t count)
 {
 	const struct x86_segment *segment = &cpu->seg[seg];
-	const bool flat = cpu->mode_bits == 64 || (segment->usable && !segment->base && segment->limit == UINT32_MAX &&
-						   SEG_ATTR_TYPE(segment->attributes) < 4);
-	const uint64_t linear = offset + (cpu->mode_bits == 64 && seg != SEG_FS && seg != SEG_GS ? 0 : segment->base);
+	const bool flat =
+		cpu->mode_bits == 64 || (segment->usable && !segment->base && segment->limit == UINT32_MAX &&
+					 SEG_ATTR_TYPE(segment->attributes) < 4);
+	const uint64_t linear =
+		offset + (cpu->mode_bits == 64 && seg != SEG_FS && seg != SEG_GS ? 0 : segment->base);
 	const uint64_t room = (STRING_PAGE - (linear & (STRING_PAGE - 1))) / s->width;
 
-	if (!flat || s->step < 0 || (s->in->addrsize != 8 && offset > gen_mask(s->in->addrsize) - STRING_PAGE))
+	if (!flat || s->step < 0 ||
+	    (s->in->addrsize != 8 && offset > gen_mask(s->in->addrsize) - STRING_PAGE))
 		return 0;
 	return room < count ? room : count;
 }
 
-static void *string_span(struct x86_cpu *cpu, const struct string *s, unsigned seg, uint64_t offset, uint64_t elements, bool write)
+static void *string_span(struct x86_cpu *cpu, const struct string *s, unsigned seg, uint64_t offset,
+			 uint64_t elements, bool write)
 {
-	return x86_span(cpu, x86_linear(cpu, seg, offset, elements * s->width, write), elements * s->width, write);
+	return x86_span(cpu, x86_linear(cpu, seg, offset, elements * s->width, write), elements * s->width,
+			write);
 }
 
-/* MOVS. Overlapping runs whose destination lies just above the source spread bytes: element by element then. */
+/* MOVS. Overlapping runs whose destination lies just above the source spread bytes: element by element then.
+ */
 static uint64_t movs_run(struct x86_cpu *cpu, const struct string *s, uint64_t count)
 {
 	const uint64_t from = string_address(cpu, s, REG_RSI), to = string_address(cpu, s, REG_RDI);
@@ -197,15 +205,17 @@ GEN(lods)
 	string_end(cpu, &s);
 }
 
-/* CMPS and SCAS: F3 goes on while equal, F2 while not. The flags are those of the last comparison; none when the count is 0. */
+/* CMPS and SCAS: F3 goes on while equal, F2 while not. The flags are those of the last comparison; none when
+ * the count is 0. */
 static void compare_strings(struct x86_cpu *cpu, const struct x86_insn *in, bool with_memory)
 {
 	const struct string s = string_begin(cpu, in);
 	uint64_t count;
 
 	while ((count = string_count(cpu, &s))) {
-		const uint64_t a = with_memory ? x86_ld(cpu, in->seg, string_address(cpu, &s, REG_RSI), s.width)
-					       : gen_register_get(cpu, REG_RAX, s.width);
+		const uint64_t a = with_memory
+					   ? x86_ld(cpu, in->seg, string_address(cpu, &s, REG_RSI), s.width)
+					   : gen_register_get(cpu, REG_RAX, s.width);
 		const uint64_t b = x86_ld(cpu, s.dst_seg, string_address(cpu, &s, REG_RDI), s.width);
 
 		x86_eflags_set(cpu, gen_flags_sub(a, b, 0, s.width), FLAGS_STATUS);

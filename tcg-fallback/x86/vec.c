@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Executes the VEC rows of the instruction table: checks, operand fetch, the row's function, write-back. Knows registers and
- * memory, and nothing of what the single instructions compute. Intel SDM vol. 2, tables 2-18 to 2-25 (exception classes of
- * legacy SSE) and vol. 1, 9.4 (MMX and the x87 tags).
+ * Executes the VEC rows of the instruction table: checks, operand fetch, the row's function, write-back.
+ * Knows registers and memory, and nothing of what the single instructions compute. Intel SDM vol. 2, tables
+ * 2-18 to 2-25 (exception classes of legacy SSE) and vol. 1, 9.4 (MMX and the x87 tags).
  */
 #include <string.h>
 
@@ -53,8 +53,10 @@ static struct vec_operand vec_operand_find(const struct x86_insn *in, uint8_t op
 	case 'V': return (struct vec_operand){OPERAND_XMM, in->reg};
 	case 'P': return (struct vec_operand){OPERAND_MMX, in->reg & 7};
 	case 'G': return (struct vec_operand){OPERAND_GPR, in->reg};
-	case 'W': case 'U': return (struct vec_operand){is_mem ? OPERAND_MEM : OPERAND_XMM, in->rm};
-	case 'Q': case 'N': return (struct vec_operand){is_mem ? OPERAND_MEM : OPERAND_MMX, in->rm & 7};
+	case 'W':
+	case 'U': return (struct vec_operand){is_mem ? OPERAND_MEM : OPERAND_XMM, in->rm};
+	case 'Q':
+	case 'N': return (struct vec_operand){is_mem ? OPERAND_MEM : OPERAND_MMX, in->rm & 7};
 	}
 	return (struct vec_operand){is_mem ? OPERAND_MEM : OPERAND_GPR, in->rm};
 }
@@ -69,7 +71,8 @@ static uint64_t aligned_address(struct x86_cpu *cpu, const struct x86_insn *in, 
 }
 
 /* Copies what the operand holds into *vec; bytes that it does not have are zero. */
-static void vec_operand_read(struct x86_cpu *cpu, const struct x86_insn *in, struct vec_operand operand, union x86_vec *vec)
+static void vec_operand_read(struct x86_cpu *cpu, const struct x86_insn *in, struct vec_operand operand,
+			     union x86_vec *vec)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
@@ -79,7 +82,8 @@ static void vec_operand_read(struct x86_cpu *cpu, const struct x86_insn *in, str
 	case OPERAND_MMX: vec->q[0] = cpu->fpu.reg[operand.number].mant; break;
 	case OPERAND_GPR: vec->q[0] = cpu->r[operand.number]; break;
 	case OPERAND_MEM:
-		x86_ld_bytes(cpu, in->seg, aligned_address(cpu, in, row), vec, row->mem_size ? row->mem_size : in->opsize);
+		x86_ld_bytes(cpu, in->seg, aligned_address(cpu, in, row), vec,
+			     row->mem_size ? row->mem_size : in->opsize);
 		break;
 	}
 }
@@ -96,7 +100,8 @@ static void vec_operand_write(struct x86_cpu *cpu, const struct x86_insn *in, st
 		break;
 	case OPERAND_GPR: cpu->r[operand.number] = vec->q[0]; break;
 	case OPERAND_MEM:
-		x86_st_bytes(cpu, in->seg, aligned_address(cpu, in, row), vec, row->mem_size ? row->mem_size : in->opsize);
+		x86_st_bytes(cpu, in->seg, aligned_address(cpu, in, row), vec,
+			     row->mem_size ? row->mem_size : in->opsize);
 		break;
 	}
 }
@@ -104,7 +109,8 @@ static void vec_operand_write(struct x86_cpu *cpu, const struct x86_insn *in, st
 /* The last operand that is no immediate and no implied register; a one-operand row is its own source. */
 static uint8_t source_operand(const struct x86_row *row)
 {
-	return row->operand[1] != OPD_NONE && x86_operand_letter(row->operand[1]) != 'I' ? row->operand[1] : row->operand[0];
+	return row->operand[1] != OPD_NONE && x86_operand_letter(row->operand[1]) != 'I' ? row->operand[1]
+											 : row->operand[0];
 }
 
 /* COMISS and PTEST only read; the rest write operand 0. */

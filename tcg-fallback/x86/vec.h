@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the vector instructions share: the wrapper that fetches operands, and MXCSR as a floating-point environment.
- * Intel SDM vol. 1, chapters 9-12.
+ * What the vector instructions share: the wrapper that fetches operands, and MXCSR as a floating-point
+ * environment. Intel SDM vol. 1, chapters 9-12.
  */
 #pragma once
 
@@ -12,8 +12,8 @@
 #define MXCSR_VALID 0xffffu
 
 /*
- * Executes a VEC row: checks (#UD, #NM, #MF, alignment), loads the operands, calls the row's function and writes the
- * destination back. On entry cpu->rip is that of the instruction; it is not changed. May raise.
+ * Executes a VEC row: checks (#UD, #NM, #MF, alignment), loads the operands, calls the row's function and
+ * writes the destination back. On entry cpu->rip is that of the instruction; it is not changed. May raise.
  */
 void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in);
 
@@ -33,5 +33,6 @@ static inline struct sf_env x86_vec_env(const struct x86_cpu *cpu)
 	};
 }
 
-/* Adds the flags to MXCSR; raises #XM (#UD without CR4.OSXMMEXCPT) when one is unmasked. Call before writing results. */
+/* Adds the flags to MXCSR; raises #XM (#UD without CR4.OSXMMEXCPT) when one is unmasked. Call before writing
+ * results. */
 void x86_vec_env_done(struct x86_cpu *cpu, const struct sf_env *env);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AES-NI, PCLMULQDQ and the SHA extensions, in portable C with tables and shifts. A guest's keys meet table look-ups here:
- * an engine in software makes no promise of constant time. FIPS 197, FIPS 180-4, Intel SDM vol. 2.
+ * AES-NI, PCLMULQDQ and the SHA extensions, in portable C with tables and shifts. A guest's keys meet table
+ * look-ups here: an engine in software makes no promise of constant time. FIPS 197, FIPS 180-4, Intel SDM
+ * vol. 2.
  */
 #include <string.h>
 
 #include "insn_gen.h"
 #include "tcg-fallback/x86/vec.h"
 
-#define VEC(name_) \
+#define VEC(name_)                                                                                           \
 	void x86_vec_##name_(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned imm)
 
 /* FIPS 197, 5.1.1: the inverse in GF(2^8) and an affine map; and its inverse, 5.3.2. */
@@ -212,8 +213,8 @@ VEC(sha1rnds4)
 
 	/* The first word has E added already (SHA1NEXTE). */
 	for (unsigned i = 0; i < 4; i++) {
-		const uint32_t sum = rotate_left(a, 5) + sha1_function(imm & 3, b, c, d) + words.d[3 - i] + e +
-				     constant[imm & 3];
+		const uint32_t sum = rotate_left(a, 5) + sha1_function(imm & 3, b, c, d) + words.d[3 - i] +
+				     e + constant[imm & 3];
 
 		e = d;
 		d = c;

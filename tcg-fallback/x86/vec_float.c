@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Floating-point arithmetic of SSE to SSE4.1 on top of softfloat: results, MXCSR flags and NaNs are an x86's on any host.
- * Results are computed aside and written only when no exception is unmasked. Intel SDM vol. 1, 11.5 and vol. 2.
+ * Floating-point arithmetic of SSE to SSE4.1 on top of softfloat: results, MXCSR flags and NaNs are an x86's
+ * on any host. Results are computed aside and written only when no exception is unmasked. Intel SDM vol.
+ * 1, 11.5 and vol. 2.
  */
 #include <string.h>
 
 #include "insn_gen.h"
 #include "tcg-fallback/x86/vec.h"
 
-#define VEC(name_) \
+#define VEC(name_)                                                                                           \
 	void x86_vec_##name_(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned imm)
 
 typedef uint32_t float32_fn(uint32_t a, uint32_t b, struct sf_env *env);
 typedef uint64_t float64_fn(uint64_t a, uint64_t b, struct sf_env *env);
 
-static void float32_lanes(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, float32_fn *fn)
+static void float32_lanes(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+			  float32_fn *fn)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint32_t result[4];
@@ -25,7 +27,8 @@ static void float32_lanes(struct x86_cpu *cpu, union x86_vec *dst, const union x
 	memcpy(dst->d, result, lanes * sizeof(result[0]));
 }
 
-static void float64_lanes(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, float64_fn *fn)
+static void float64_lanes(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+			  float64_fn *fn)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint64_t result[2];
@@ -47,22 +50,22 @@ static uint64_t float64_sqrt(uint64_t a, uint64_t b, struct sf_env *env)
 	return sf64_sqrt(b, env);
 }
 
-#define FLOAT(name_, fn32_, fn64_)                                \
-	VEC(name_##ps)                                            \
-	{                                                         \
-		float32_lanes(cpu, dst, src, 4, fn32_);           \
-	}                                                         \
-	VEC(name_##ss)                                            \
-	{                                                         \
-		float32_lanes(cpu, dst, src, 1, fn32_);           \
-	}                                                         \
-	VEC(name_##pd)                                            \
-	{                                                         \
-		float64_lanes(cpu, dst, src, 2, fn64_);           \
-	}                                                         \
-	VEC(name_##sd)                                            \
-	{                                                         \
-		float64_lanes(cpu, dst, src, 1, fn64_);           \
+#define FLOAT(name_, fn32_, fn64_)                                                                           \
+	VEC(name_##ps)                                                                                       \
+	{                                                                                                    \
+		float32_lanes(cpu, dst, src, 4, fn32_);                                                      \
+	}                                                                                                    \
+	VEC(name_##ss)                                                                                       \
+	{                                                                                                    \
+		float32_lanes(cpu, dst, src, 1, fn32_);                                                      \
+	}                                                                                                    \
+	VEC(name_##pd)                                                                                       \
+	{                                                                                                    \
+		float64_lanes(cpu, dst, src, 2, fn64_);                                                      \
+	}                                                                                                    \
+	VEC(name_##sd)                                                                                       \
+	{                                                                                                    \
+		float64_lanes(cpu, dst, src, 1, fn64_);                                                      \
 	}
 FLOAT(add, sf32_add, sf64_add)
 FLOAT(sub, sf32_sub, sf64_sub)
@@ -73,8 +76,9 @@ FLOAT(max, sf32_max, sf64_max)
 FLOAT(sqrt, float32_sqrt, float64_sqrt)
 
 /*
- * Reciprocals. The architecture asks for a relative error of at most 1.5 * 2^-12 and no exceptions; the bits below are each
- * maker's own. Here: the correctly rounded value cut to 12 bits of fraction; denormals count as zeros, tiny results too.
+ * Reciprocals. The architecture asks for a relative error of at most 1.5 * 2^-12 and no exceptions; the bits
+ * below are each maker's own. Here: the correctly rounded value cut to 12 bits of fraction; denormals count
+ * as zeros, tiny results too.
  */
 #define RECIPROCAL_KEEP 0xfffff800u
 
@@ -160,8 +164,10 @@ static void horizontal32(struct x86_cpu *cpu, union x86_vec *dst, const union x8
 {
 	struct sf_env env = x86_vec_env(cpu);
 	const uint32_t result[4] = {
-		fn(dst->d[0], dst->d[1], &env), fn(dst->d[2], dst->d[3], &env),
-		fn(src->d[0], src->d[1], &env), fn(src->d[2], src->d[3], &env),
+		fn(dst->d[0], dst->d[1], &env),
+		fn(dst->d[2], dst->d[3], &env),
+		fn(src->d[0], src->d[1], &env),
+		fn(src->d[2], src->d[3], &env),
 	};
 
 	x86_vec_env_done(cpu, &env);
@@ -226,7 +232,8 @@ VEC(dppd)
 		dst->q[i] = imm >> i & 1 ? sum : 0;
 }
 
-/* CMPPS and kin. Predicates: 0 EQ 1 LT 2 LE 3 UNORD 4 NEQ 5 NLT 6 NLE 7 ORD; those on order signal any NaN. */
+/* CMPPS and kin. Predicates: 0 EQ 1 LT 2 LE 3 UNORD 4 NEQ 5 NLT 6 NLE 7 ORD; those on order signal any NaN.
+ */
 static bool predicate_signals(unsigned predicate)
 {
 	const unsigned base = predicate & 3;
@@ -247,26 +254,32 @@ static bool predicate_holds(unsigned predicate, enum sf_relation relation)
 	return holds != !!(predicate & 4);
 }
 
-static void compare32(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, unsigned imm)
+static void compare32(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+		      unsigned imm)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint32_t result[4];
 
 	for (unsigned i = 0; i < lanes; i++)
 		result[i] = predicate_holds(imm, (predicate_signals(imm) ? sf32_compare : sf32_compare_quiet)(
-							 dst->d[i], src->d[i], &env)) ? UINT32_MAX : 0;
+							 dst->d[i], src->d[i], &env))
+				    ? UINT32_MAX
+				    : 0;
 	x86_vec_env_done(cpu, &env);
 	memcpy(dst->d, result, lanes * sizeof(result[0]));
 }
 
-static void compare64(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, unsigned imm)
+static void compare64(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+		      unsigned imm)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint64_t result[2];
 
 	for (unsigned i = 0; i < lanes; i++)
 		result[i] = predicate_holds(imm, (predicate_signals(imm) ? sf64_compare : sf64_compare_quiet)(
-							 dst->q[i], src->q[i], &env)) ? UINT64_MAX : 0;
+							 dst->q[i], src->q[i], &env))
+				    ? UINT64_MAX
+				    : 0;
 	x86_vec_env_done(cpu, &env);
 	memcpy(dst->q, result, lanes * sizeof(result[0]));
 }
@@ -306,12 +319,12 @@ static void compare_to_flags(struct x86_cpu *cpu, enum sf_relation relation, con
 	x86_eflags_set(cpu, flags, FLAGS_STATUS);
 }
 
-#define COMPARE_TO_FLAGS(name_, lane_, fn_)                                        \
-	VEC(name_)                                                                 \
-	{                                                                          \
-		struct sf_env env = x86_vec_env(cpu);                              \
-		const enum sf_relation relation = fn_(dst->lane_, src->lane_, &env); \
-		compare_to_flags(cpu, relation, &env);                             \
+#define COMPARE_TO_FLAGS(name_, lane_, fn_)                                                                  \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		struct sf_env env = x86_vec_env(cpu);                                                        \
+		const enum sf_relation relation = fn_(dst->lane_, src->lane_, &env);                         \
+		compare_to_flags(cpu, relation, &env);                                                       \
 	}
 COMPARE_TO_FLAGS(comiss, d[0], sf32_compare)
 COMPARE_TO_FLAGS(ucomiss, d[0], sf32_compare_quiet)
@@ -324,7 +337,8 @@ static enum sf_rounding round_mode(const struct x86_cpu *cpu, unsigned imm)
 	return (enum sf_rounding)(imm & 4 ? cpu->mxcsr >> 13 & 3 : imm & 3);
 }
 
-static void round32(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, unsigned imm)
+static void round32(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+		    unsigned imm)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint32_t result[4];
@@ -335,7 +349,8 @@ static void round32(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec
 	memcpy(dst->d, result, lanes * sizeof(result[0]));
 }
 
-static void round64(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes, unsigned imm)
+static void round64(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned lanes,
+		    unsigned imm)
 {
 	struct sf_env env = x86_vec_env(cpu);
 	uint64_t result[2];

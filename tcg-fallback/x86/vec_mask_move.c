@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MASKMOVQ and MASKMOVDQU: bytes of a register go to DS:[rDI] where the mask's sign bits say so. Slow rows, because each
- * byte is a store of its own to an implicit address. Intel SDM vol. 2, MASKMOVDQU.
+ * MASKMOVQ and MASKMOVDQU: bytes of a register go to DS:[rDI] where the mask's sign bits say so. Slow rows,
+ * because each byte is a store of its own to an implicit address. Intel SDM vol. 2, MASKMOVDQU.
  */
 #include "insn_gen.h"
 #include "tcg-fallback/x86/mem.h"
@@ -19,7 +19,8 @@ static uint64_t mask_move_address(const struct x86_cpu *cpu, const struct x86_in
 }
 
 /* All bytes are checked, masked or not: the manual leaves it to the CPU, and AMD's do so. */
-static void mask_move(struct x86_cpu *cpu, const struct x86_insn *in, const uint8_t *data, const uint8_t *mask, unsigned len)
+static void mask_move(struct x86_cpu *cpu, const struct x86_insn *in, const uint8_t *data,
+		      const uint8_t *mask, unsigned len)
 {
 	const uint64_t address = mask_move_address(cpu, in);
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Vector instructions that only move bits: loads and stores, shuffles, unpacks, packs, blends, inserts, extracts, sign and
- * zero extensions, masks. MMX, SSE to SSE4.1. Knows no memory: operands come from vec.c. Intel SDM vol. 2, chapters 3-4.
+ * Vector instructions that only move bits: loads and stores, shuffles, unpacks, packs, blends, inserts,
+ * extracts, sign and zero extensions, masks. MMX, SSE to SSE4.1. Knows no memory: operands come from vec.c.
+ * Intel SDM vol. 2, chapters 3-4.
  */
 #include <string.h>
 
 #include "insn_gen.h"
 #include "tcg-fallback/x86/vec.h"
 
-#define VEC(name_) \
+#define VEC(name_)                                                                                           \
 	void x86_vec_##name_(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned imm)
 
 VEC(mov128)
@@ -167,13 +168,13 @@ VEC(movsldup)
 }
 
 /* Masks of sign bits, into a general register. */
-#define SIGN_MASK(name_, field_, lanes_)                                                                                \
-	VEC(name_)                                                                                                      \
-	{                                                                                                               \
-		uint64_t mask = 0;                                                                                      \
-		for (unsigned i = 0; i < (lanes_); i++)                                                                 \
-			mask |= (uint64_t)(src->field_[i] >> (8 * sizeof(src->field_[0]) - 1)) << i;                    \
-		dst->q[0] = mask;                                                                                       \
+#define SIGN_MASK(name_, field_, lanes_)                                                                     \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		uint64_t mask = 0;                                                                           \
+		for (unsigned i = 0; i < (lanes_); i++)                                                      \
+			mask |= (uint64_t)(src->field_[i] >> (8 * sizeof(src->field_[0]) - 1)) << i;         \
+		dst->q[0] = mask;                                                                            \
 	}
 SIGN_MASK(pmovmskb, b, 16)
 SIGN_MASK(pmovmskb_mmx, b, 8)
@@ -273,18 +274,19 @@ VEC(palignr_mmx)
 }
 
 /* Interleaves the low (first = 0) or high lanes of destination and source. */
-#define UNPACK(name_, field_, lanes_, first_)                                                                           \
-	VEC(name_)                                                                                                      \
-	{                                                                                                               \
-		const union x86_vec a = *dst, b = *src;                                                                 \
-		for (unsigned i = 0; i < (lanes_) / 2; i++) {                                                           \
-			dst->field_[2 * i] = a.field_[(first_) + i];                                                    \
-			dst->field_[2 * i + 1] = b.field_[(first_) + i];                                                \
-		}                                                                                                       \
+#define UNPACK(name_, field_, lanes_, first_)                                                                \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		const union x86_vec a = *dst, b = *src;                                                      \
+		for (unsigned i = 0; i < (lanes_) / 2; i++) {                                                \
+			dst->field_[2 * i] = a.field_[(first_) + i];                                         \
+			dst->field_[2 * i + 1] = b.field_[(first_) + i];                                     \
+		}                                                                                            \
 	}
-#define UNPACK_BOTH(low_, high_, field_, lanes_)                                                                        \
-	UNPACK(low_, field_, lanes_, 0) UNPACK(high_, field_, lanes_, (lanes_) / 2)                                     \
-	UNPACK(low_##_mmx, field_, (lanes_) / 2, 0) UNPACK(high_##_mmx, field_, (lanes_) / 2, (lanes_) / 4)
+#define UNPACK_BOTH(low_, high_, field_, lanes_)                                                             \
+	UNPACK(low_, field_, lanes_, 0)                                                                      \
+	UNPACK(high_, field_, lanes_, (lanes_) / 2) UNPACK(low_##_mmx, field_, (lanes_) / 2, 0)              \
+		UNPACK(high_##_mmx, field_, (lanes_) / 2, (lanes_) / 4)
 UNPACK_BOTH(punpcklbw, punpckhbw, b, 16)
 UNPACK_BOTH(punpcklwd, punpckhwd, w, 8)
 UNPACK_BOTH(punpckldq, punpckhdq, d, 4)
@@ -303,14 +305,16 @@ static inline int32_t pack_saturate(int32_t value, int32_t low, int32_t high)
 }
 
 /* Narrows the destination's lanes into the low half and the source's into the high half. */
-#define PACK(name_, to_, from_, signed_, lanes_, low_, high_)                                                           \
-	VEC(name_)                                                                                                      \
-	{                                                                                                               \
-		const union x86_vec a = *dst, b = *src;                                                                 \
-		for (unsigned i = 0; i < (lanes_); i++) {                                                               \
-			dst->to_[i] = (__typeof__(dst->to_[0]))pack_saturate((signed_)a.from_[i], low_, high_);         \
-			dst->to_[(lanes_) + i] = (__typeof__(dst->to_[0]))pack_saturate((signed_)b.from_[i], low_, high_); \
-		}                                                                                                       \
+#define PACK(name_, to_, from_, signed_, lanes_, low_, high_)                                                \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		const union x86_vec a = *dst, b = *src;                                                      \
+		for (unsigned i = 0; i < (lanes_); i++) {                                                    \
+			dst->to_[i] =                                                                        \
+				(__typeof__(dst->to_[0]))pack_saturate((signed_)a.from_[i], low_, high_);    \
+			dst->to_[(lanes_) + i] =                                                             \
+				(__typeof__(dst->to_[0]))pack_saturate((signed_)b.from_[i], low_, high_);    \
+		}                                                                                            \
 	}
 PACK(packsswb, b, w, int16_t, 8, INT8_MIN, INT8_MAX)
 PACK(packsswb_mmx, b, w, int16_t, 4, INT8_MIN, INT8_MAX)
@@ -321,11 +325,11 @@ PACK(packssdw_mmx, w, d, int32_t, 2, INT16_MIN, INT16_MAX)
 PACK(packusdw, w, d, int32_t, 4, 0, UINT16_MAX)
 
 /* PMOVSX and PMOVZX: from the highest lane down, so that destination and source may be one register. */
-#define EXTEND(name_, to_, lanes_, from_, through_)                                                                     \
-	VEC(name_)                                                                                                      \
-	{                                                                                                               \
-		for (unsigned i = (lanes_); i-- > 0;)                                                                   \
-			dst->to_[i] = (__typeof__(dst->to_[0]))(through_)src->from_[i];                                 \
+#define EXTEND(name_, to_, lanes_, from_, through_)                                                          \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		for (unsigned i = (lanes_); i-- > 0;)                                                        \
+			dst->to_[i] = (__typeof__(dst->to_[0]))(through_)src->from_[i];                      \
 	}
 EXTEND(pmovsxbw, w, 8, b, int8_t)
 EXTEND(pmovsxbd, d, 4, b, int8_t)
@@ -341,14 +345,14 @@ EXTEND(pmovzxwq, q, 2, w, uint16_t)
 EXTEND(pmovzxdq, q, 2, d, uint32_t)
 
 /* Blends: by immediate, or by the sign bits of XMM0. */
-#define BLEND(name_, field_, lanes_, choice_)                                                                           \
-	VEC(name_)                                                                                                      \
-	{                                                                                                               \
-		const union x86_vec mask = cpu->zmm[0];                                                                 \
-		(void)mask;                                                                                             \
-		for (unsigned i = 0; i < (lanes_); i++)                                                                 \
-			if (choice_)                                                                                    \
-				dst->field_[i] = src->field_[i];                                                        \
+#define BLEND(name_, field_, lanes_, choice_)                                                                \
+	VEC(name_)                                                                                           \
+	{                                                                                                    \
+		const union x86_vec mask = cpu->zmm[0];                                                      \
+		(void)mask;                                                                                  \
+		for (unsigned i = 0; i < (lanes_); i++)                                                      \
+			if (choice_)                                                                         \
+				dst->field_[i] = src->field_[i];                                             \
 	}
 BLEND(pblendw, w, 8, imm >> i & 1)
 BLEND(blendps, d, 4, imm >> i & 1)
@@ -413,7 +417,8 @@ VEC(extractps)
 	dst->q[0] = src->d[imm & 3];
 }
 
-/* INSERTPS: bits 7:6 the source's lane (a register's; memory is one lane), 5:4 the destination's, 3:0 lanes to clear. */
+/* INSERTPS: bits 7:6 the source's lane (a register's; memory is one lane), 5:4 the destination's, 3:0 lanes
+ * to clear. */
 static void insert_float(union x86_vec *dst, uint32_t value, unsigned imm)
 {
 	dst->d[imm >> 4 & 3] = value;

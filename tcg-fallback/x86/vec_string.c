@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SSE4.2's string comparisons PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. The steps follow Intel SDM vol. 2, 4.1: a matrix of
- * comparisons, its aggregation, polarity, and the index or mask.
+ * SSE4.2's string comparisons PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. The steps follow Intel SDM vol.
+ * 2, 4.1: a matrix of comparisons, its aggregation, polarity, and the index or mask.
  */
 #include "insn_gen.h"
 #include "tcg-fallback/x86/vec.h"
@@ -138,22 +138,24 @@ static void store_mask(struct x86_cpu *cpu, const struct string_compare *c, uint
 		out->b[i] = result >> (words ? i / 2 : i) & 1 ? 0xff : 0;
 }
 
-static struct string_compare string_compare_make(const union x86_vec *dst, const union x86_vec *src, unsigned imm)
+static struct string_compare string_compare_make(const union x86_vec *dst, const union x86_vec *src,
+						 unsigned imm)
 {
 	return (struct string_compare){.first = dst, .second = src, .lanes = imm & 1 ? 8 : 16, .imm = imm};
 }
 
 /* The _64 forms (REX.W) take their lengths from the whole of RAX and RDX. */
-#define STRING_COMPARE(name_, first_len_, second_len_, store_)                                                          \
-	void x86_vec_##name_(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src, unsigned imm)           \
-	{                                                                                                               \
-		const union x86_vec first = *dst, second = *src;                                                        \
-		struct string_compare c = string_compare_make(&first, &second, imm);                                    \
-		c.first_len = (first_len_);                                                                             \
-		c.second_len = (second_len_);                                                                           \
-		store_(cpu, &c, string_compare_run(cpu, &c));                                                           \
+#define STRING_COMPARE(name_, first_len_, second_len_, store_)                                               \
+	void x86_vec_##name_(struct x86_cpu *cpu, union x86_vec *dst, const union x86_vec *src,              \
+			     unsigned imm)                                                                   \
+	{                                                                                                    \
+		const union x86_vec first = *dst, second = *src;                                             \
+		struct string_compare c = string_compare_make(&first, &second, imm);                         \
+		c.first_len = (first_len_);                                                                  \
+		c.second_len = (second_len_);                                                                \
+		store_(cpu, &c, string_compare_run(cpu, &c));                                                \
 	}
-#define IMPLICIT(vec_)  implicit_length(vec_, imm, c.lanes)
+#define IMPLICIT(vec_)        implicit_length(vec_, imm, c.lanes)
 #define EXPLICIT(reg_, wide_) explicit_length(cpu->r[reg_], wide_, c.lanes)
 
 STRING_COMPARE(pcmpistri, IMPLICIT(&first), IMPLICIT(&second), store_index)

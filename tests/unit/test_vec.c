@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The vector functions against the host's own instructions: random and special lanes, every immediate where there is one,
- * results, MXCSR and the status flags compared. Skips by name what the host cannot do. Knows no decoder and no memory.
+ * The vector functions against the host's own instructions: random and special lanes, every immediate where
+ * there is one, results, MXCSR and the status flags compared. Skips by name what the host cannot do. Knows no
+ * decoder and no memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,61 +40,87 @@ struct exchange {
 typedef void native_fn(struct exchange *x);
 
 /* xmm1 is the destination, xmm2 the source. */
-#define NATIVE_XMM(name_, text_)                                                                                        \
-	static void native_##name_(struct exchange *x)                                                                  \
-	{                                                                                                               \
-		uint64_t a = x->rax, d = x->rdx, c = 0, f;                                                              \
-		uint32_t saved;                                                                                         \
-		__asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[mxcsr]\n\t"                                             \
-				 "movdqu %[xmm0], %%xmm0\n\tmovdqu %[dst], %%xmm1\n\tmovdqu %[src], %%xmm2\n\t"         \
-				 text_ "\n\tpushfq\n\tpopq %[f]\n\t"                                                    \
-				 "movdqu %%xmm0, %[xmm0]\n\tmovdqu %%xmm1, %[dst]\n\t"                                  \
-				 "stmxcsr %[mxcsr]\n\tldmxcsr %[saved]"                                                 \
-				 : [saved] "=m"(saved), [mxcsr] "+m"(x->mxcsr), [xmm0] "+m"(x->xmm0),                   \
-				   [dst] "+m"(x->dst), "+a"(a), "+d"(d), "+c"(c), [f] "=&r"(f)                          \
-				 : [src] "m"(x->src)                                                                    \
-				 : "xmm0", "xmm1", "xmm2", "cc", "memory");                                             \
-		x->rax = a;                                                                                             \
-		x->rcx = c;                                                                                             \
-		x->flags = f;                                                                                           \
+#define NATIVE_XMM(name_, text_)                                                                             \
+	static void native_##name_(struct exchange *x)                                                       \
+	{                                                                                                    \
+		uint64_t a = x->rax, d = x->rdx, c = 0, f;                                                   \
+		uint32_t saved;                                                                              \
+		__asm__ volatile(                                                                            \
+			"stmxcsr %[saved]\n\tldmxcsr %[mxcsr]\n\t"                                           \
+			"movdqu %[xmm0], %%xmm0\n\tmovdqu %[dst], %%xmm1\n\tmovdqu %[src], %%xmm2\n\t" text_ \
+			"\n\tpushfq\n\tpopq %[f]\n\t"                                                        \
+			"movdqu %%xmm0, %[xmm0]\n\tmovdqu %%xmm1, %[dst]\n\t"                                \
+			"stmxcsr %[mxcsr]\n\tldmxcsr %[saved]"                                               \
+			: [saved] "=m"(saved), [mxcsr] "+m"(x->mxcsr), [xmm0] "+m"(x->xmm0),                 \
+			  [dst] "+m"(x->dst), "+a"(a), "+d"(d), "+c"(c), [f] "=&r"(f)                        \
+			: [src] "m"(x->src)                                                                  \
+			: "xmm0", "xmm1", "xmm2", "cc", "memory");                                           \
+		x->rax = a;                                                                                  \
+		x->rcx = c;                                                                                  \
+		x->flags = f;                                                                                \
 	}
-#define NATIVE_MMX(name_, text_)                                                                                        \
-	static void native_##name_(struct exchange *x)                                                                  \
-	{                                                                                                               \
-		__asm__ volatile("movq %[dst], %%mm1\n\tmovq %[src], %%mm2\n\t" text_ "\n\tmovq %%mm1, %[dst]\n\temms"  \
-				 : [dst] "+m"(x->dst)                                                                   \
-				 : [src] "m"(x->src)                                                                    \
-				 : "mm1", "mm2", "rax", "memory");                                                      \
+#define NATIVE_MMX(name_, text_)                                                                             \
+	static void native_##name_(struct exchange *x)                                                       \
+	{                                                                                                    \
+		__asm__ volatile("movq %[dst], %%mm1\n\tmovq %[src], %%mm2\n\t" text_                        \
+				 "\n\tmovq %%mm1, %[dst]\n\temms"                                            \
+				 : [dst] "+m"(x->dst)                                                        \
+				 : [src] "m"(x->src)                                                         \
+				 : "mm1", "mm2", "rax", "memory");                                           \
 	}
 
 /* Plain two-operand forms. */
-#define XMM_LIST(X)                                                                                                     \
-	X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb) X(paddsw) X(paddusb)          \
-	X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmulhrsw) X(pmuludq)      \
-	X(pmuldq) X(pmulld) X(pavgb) X(pavgw) X(pmaxub) X(pminub) X(pmaxsw) X(pminsw) X(pmaxsb) X(pminsb) X(pmaxuw)     \
-	X(pminuw) X(pmaxsd) X(pminsd) X(pmaxud) X(pminud) X(pcmpeqb) X(pcmpeqw) X(pcmpeqd) X(pcmpeqq) X(pcmpgtb)        \
-	X(pcmpgtw) X(pcmpgtd) X(pcmpgtq) X(pand) X(pandn) X(por) X(pxor) X(psignb) X(psignw) X(psignd) X(pabsb)         \
-	X(pabsw) X(pabsd) X(andps) X(andpd) X(andnps) X(andnpd) X(orps) X(orpd) X(xorps) X(xorpd) X(psllw) X(pslld)     \
-	X(psllq) X(psrlw) X(psrld) X(psrlq) X(psraw) X(psrad) X(pmaddwd) X(pmaddubsw) X(psadbw) X(phaddw) X(phaddd)     \
-	X(phaddsw) X(phsubw) X(phsubd) X(phsubsw) X(phminposuw) X(ptest) X(movss) X(movsd) X(movhlps) X(movlhps)        \
-	X(movddup) X(movshdup) X(movsldup) X(pshufb) X(punpcklbw) X(punpckhbw) X(punpcklwd) X(punpckhwd) X(punpckldq)   \
-	X(punpckhdq) X(punpcklqdq) X(punpckhqdq) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) X(packsswb)            \
-	X(packuswb) X(packssdw) X(packusdw) X(pmovsxbw) X(pmovsxbd) X(pmovsxbq) X(pmovsxwd) X(pmovsxwq) X(pmovsxdq)     \
-	X(pmovzxbw) X(pmovzxbd) X(pmovzxbq) X(pmovzxwd) X(pmovzxwq) X(pmovzxdq) X(pblendvb) X(blendvps) X(blendvpd)     \
-	X(addps) X(addss) X(addpd) X(addsd) X(subps) X(subss) X(subpd) X(subsd) X(mulps) X(mulss) X(mulpd) X(mulsd)     \
-	X(divps) X(divss) X(divpd) X(divsd) X(minps) X(minss) X(minpd) X(minsd) X(maxps) X(maxss) X(maxpd) X(maxsd)     \
-	X(sqrtps) X(sqrtss) X(sqrtpd) X(sqrtsd) X(addsubps) X(addsubpd) X(haddps) X(haddpd) X(hsubps) X(hsubpd)         \
-	X(comiss) X(comisd) X(ucomiss) X(ucomisd) X(cvtss2sd) X(cvtsd2ss) X(cvtdq2ps) X(cvtps2dq) X(cvttps2dq)          \
-	X(cvtdq2pd) X(cvtps2pd) X(cvtpd2ps) X(cvtpd2dq) X(cvttpd2dq) X(aesenc) X(aesenclast) X(aesdec) X(aesdeclast)    \
+/* clang-format off */
+#define XMM_LIST(X) \
+	X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb) X(paddsw) \
+	X(paddusb) \
+	X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmulhrsw) \
+	X(pmuludq) \
+	X(pmuldq) X(pmulld) X(pavgb) X(pavgw) X(pmaxub) X(pminub) X(pmaxsw) X(pminsw) X(pmaxsb) \
+	X(pminsb) X(pmaxuw) \
+	X(pminuw) X(pmaxsd) X(pminsd) X(pmaxud) X(pminud) X(pcmpeqb) X(pcmpeqw) X(pcmpeqd) X(pcmpeqq) \
+	X(pcmpgtb) \
+	X(pcmpgtw) X(pcmpgtd) X(pcmpgtq) X(pand) X(pandn) X(por) X(pxor) X(psignb) X(psignw) X(psignd) \
+	X(pabsb) \
+	X(pabsw) X(pabsd) X(andps) X(andpd) X(andnps) X(andnpd) X(orps) X(orpd) X(xorps) X(xorpd) \
+	X(psllw) X(pslld) \
+	X(psllq) X(psrlw) X(psrld) X(psrlq) X(psraw) X(psrad) X(pmaddwd) X(pmaddubsw) X(psadbw) \
+	X(phaddw) X(phaddd) \
+	X(phaddsw) X(phsubw) X(phsubd) X(phsubsw) X(phminposuw) X(ptest) X(movss) X(movsd) X(movhlps) \
+	X(movlhps) \
+	X(movddup) X(movshdup) X(movsldup) X(pshufb) X(punpcklbw) X(punpckhbw) X(punpcklwd) X(punpckhwd) \
+	X(punpckldq) \
+	X(punpckhdq) X(punpcklqdq) X(punpckhqdq) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) \
+	X(packsswb) \
+	X(packuswb) X(packssdw) X(packusdw) X(pmovsxbw) X(pmovsxbd) X(pmovsxbq) X(pmovsxwd) X(pmovsxwq) \
+	X(pmovsxdq) \
+	X(pmovzxbw) X(pmovzxbd) X(pmovzxbq) X(pmovzxwd) X(pmovzxwq) X(pmovzxdq) X(pblendvb) X(blendvps) \
+	X(blendvpd) \
+	X(addps) X(addss) X(addpd) X(addsd) X(subps) X(subss) X(subpd) X(subsd) X(mulps) X(mulss) \
+	X(mulpd) X(mulsd) \
+	X(divps) X(divss) X(divpd) X(divsd) X(minps) X(minss) X(minpd) X(minsd) X(maxps) X(maxss) \
+	X(maxpd) X(maxsd) \
+	X(sqrtps) X(sqrtss) X(sqrtpd) X(sqrtsd) X(addsubps) X(addsubpd) X(haddps) X(haddpd) X(hsubps) \
+	X(hsubpd) \
+	X(comiss) X(comisd) X(ucomiss) X(ucomisd) X(cvtss2sd) X(cvtsd2ss) X(cvtdq2ps) X(cvtps2dq) \
+	X(cvttps2dq) \
+	X(cvtdq2pd) X(cvtps2pd) X(cvtpd2ps) X(cvtpd2dq) X(cvttpd2dq) X(aesenc) X(aesenclast) X(aesdec) \
+	X(aesdeclast) \
 	X(aesimc) X(sha1nexte) X(sha1msg1) X(sha1msg2) X(sha256rnds2) X(sha256msg1) X(sha256msg2)
-#define MMX_LIST(X)                                                                                                     \
-	X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb) X(paddsw) X(paddusb)          \
-	X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmulhrsw) X(pmuludq)      \
-	X(pavgb) X(pavgw) X(pmaxub) X(pminub) X(pmaxsw) X(pminsw) X(pcmpeqb) X(pcmpeqw) X(pcmpeqd) X(pcmpgtb)           \
-	X(pcmpgtw) X(pcmpgtd) X(pand) X(pandn) X(por) X(pxor) X(psignb) X(psignw) X(psignd) X(pabsb) X(pabsw) X(pabsd)  \
-	X(psllw) X(pslld) X(psllq) X(psrlw) X(psrld) X(psrlq) X(psraw) X(psrad) X(pmaddwd) X(pmaddubsw) X(psadbw)       \
-	X(phaddw) X(phaddd) X(phaddsw) X(phsubw) X(phsubd) X(phsubsw) X(pshufb) X(punpcklbw) X(punpckhbw)               \
+#define MMX_LIST(X) \
+	X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb) X(paddsw) \
+	X(paddusb) \
+	X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmulhrsw) \
+	X(pmuludq) \
+	X(pavgb) X(pavgw) X(pmaxub) X(pminub) X(pmaxsw) X(pminsw) X(pcmpeqb) X(pcmpeqw) X(pcmpeqd) \
+	X(pcmpgtb) \
+	X(pcmpgtw) X(pcmpgtd) X(pand) X(pandn) X(por) X(pxor) X(psignb) X(psignw) X(psignd) X(pabsb) \
+	X(pabsw) X(pabsd) \
+	X(psllw) X(pslld) X(psllq) X(psrlw) X(psrld) X(psrlq) X(psraw) X(psrad) X(pmaddwd) X(pmaddubsw) \
+	X(psadbw) \
+	X(phaddw) X(phaddd) X(phaddsw) X(phsubw) X(phsubd) X(phsubsw) X(pshufb) X(punpcklbw) X(punpckhbw) \
 	X(punpcklwd) X(punpckhwd) X(punpckldq) X(punpckhdq) X(packsswb) X(packuswb) X(packssdw)
+/* clang-format on */
 
 #define DEFINE_XMM(name_) NATIVE_XMM(name_, #name_ " %%xmm2, %%xmm1")
 #define DEFINE_MMX(name_) NATIVE_MMX(name_##_mmx, #name_ " %%mm2, %%mm1")
@@ -101,25 +128,38 @@ XMM_LIST(DEFINE_XMM)
 MMX_LIST(DEFINE_MMX)
 
 /* Forms with an immediate, for a fixed set of values. */
-#define IMM_VALUES(X, name_) X(name_, 0x00) X(name_, 0x01) X(name_, 0x02) X(name_, 0x1b) X(name_, 0x31) X(name_, 0x4e) \
-	X(name_, 0x72) X(name_, 0x87) X(name_, 0x93) X(name_, 0xc5) X(name_, 0xe4) X(name_, 0xff) X(name_, 0x0b) X(name_, 0x10)
-#define STRING_VALUES(X, name_) X(name_, 0x00) X(name_, 0x01) X(name_, 0x02) X(name_, 0x03) X(name_, 0x04) X(name_, 0x05) \
-	X(name_, 0x06) X(name_, 0x07) X(name_, 0x08) X(name_, 0x09) X(name_, 0x0c) X(name_, 0x0d) X(name_, 0x1a) X(name_, 0x14) \
-	X(name_, 0x30) X(name_, 0x35) X(name_, 0x38) X(name_, 0x3d) X(name_, 0x40) X(name_, 0x4c) X(name_, 0x59) X(name_, 0x7f)
-#define IMM_LIST(X)                                                                                                     \
-	IMM_VALUES(X, pshufd) IMM_VALUES(X, pshuflw) IMM_VALUES(X, pshufhw) IMM_VALUES(X, shufps) IMM_VALUES(X, shufpd) \
-	IMM_VALUES(X, palignr) IMM_VALUES(X, pblendw) IMM_VALUES(X, blendps) IMM_VALUES(X, blendpd)                     \
-	IMM_VALUES(X, insertps) IMM_VALUES(X, mpsadbw) IMM_VALUES(X, dpps) IMM_VALUES(X, dppd) IMM_VALUES(X, roundps)   \
-	IMM_VALUES(X, roundss) IMM_VALUES(X, roundpd) IMM_VALUES(X, roundsd) IMM_VALUES(X, aeskeygenassist)             \
-	IMM_VALUES(X, pclmulqdq) X(sha1rnds4, 0x00) X(sha1rnds4, 0x01) X(sha1rnds4, 0x02) X(sha1rnds4, 0x03)            \
-	X(cmpps, 0) X(cmpps, 1) X(cmpps, 2) X(cmpps, 3) X(cmpps, 4) X(cmpps, 5) X(cmpps, 6) X(cmpps, 7)                 \
-	X(cmpss, 0) X(cmpss, 1) X(cmpss, 6) X(cmppd, 0) X(cmppd, 1) X(cmppd, 2) X(cmppd, 3) X(cmppd, 4) X(cmppd, 5)     \
-	X(cmppd, 6) X(cmppd, 7) X(cmpsd, 2) X(cmpsd, 3) X(cmpsd, 5) STRING_VALUES(X, pcmpistri)                         \
-	STRING_VALUES(X, pcmpistrm)
+#define IMM_VALUES(X, name_)                                                                                 \
+	X(name_, 0x00)                                                                                       \
+	X(name_, 0x01) X(name_, 0x02) X(name_, 0x1b) X(name_, 0x31) X(name_, 0x4e) X(name_, 0x72)            \
+		X(name_, 0x87) X(name_, 0x93) X(name_, 0xc5) X(name_, 0xe4) X(name_, 0xff) X(name_, 0x0b)    \
+			X(name_, 0x10)
+#define STRING_VALUES(X, name_)                                                                              \
+	X(name_, 0x00)                                                                                       \
+	X(name_, 0x01) X(name_, 0x02) X(name_, 0x03) X(name_, 0x04) X(name_, 0x05) X(name_, 0x06)            \
+		X(name_, 0x07) X(name_, 0x08) X(name_, 0x09) X(name_, 0x0c) X(name_, 0x0d) X(name_, 0x1a)    \
+			X(name_, 0x14) X(name_, 0x30) X(name_, 0x35) X(name_, 0x38) X(name_, 0x3d)           \
+				X(name_, 0x40) X(name_, 0x4c) X(name_, 0x59) X(name_, 0x7f)
+#define IMM_LIST(X)                                                                                          \
+	IMM_VALUES(X, pshufd)                                                                                \
+	IMM_VALUES(X, pshuflw) IMM_VALUES(X, pshufhw) IMM_VALUES(X, shufps) IMM_VALUES(X, shufpd)            \
+		IMM_VALUES(X, palignr) IMM_VALUES(X, pblendw) IMM_VALUES(X, blendps) IMM_VALUES(             \
+			X, blendpd) IMM_VALUES(X, insertps) IMM_VALUES(X, mpsadbw) IMM_VALUES(X, dpps)       \
+			IMM_VALUES(X, dppd) IMM_VALUES(X, roundps) IMM_VALUES(X, roundss) IMM_VALUES(        \
+				X, roundpd) IMM_VALUES(X, roundsd) IMM_VALUES(X, aeskeygenassist)            \
+				IMM_VALUES(X, pclmulqdq) X(sha1rnds4, 0x00) X(sha1rnds4, 0x01) X(            \
+					sha1rnds4, 0x02) X(sha1rnds4, 0x03) X(cmpps, 0) X(cmpps, 1)          \
+					X(cmpps, 2) X(cmpps, 3) X(cmpps, 4) X(cmpps, 5) X(cmpps, 6) X(       \
+						cmpps, 7) X(cmpss, 0) X(cmpss, 1) X(cmpss, 6) X(cmppd, 0)    \
+						X(cmppd, 1) X(cmppd, 2) X(cmppd, 3) X(cmppd, 4) X(cmppd, 5)  \
+							X(cmppd, 6) X(cmppd, 7) X(cmpsd, 2) X(cmpsd, 3)      \
+								X(cmpsd, 5) STRING_VALUES(X, pcmpistri)      \
+									STRING_VALUES(X, pcmpistrm)
 #define STRING_EXPLICIT_LIST(X) STRING_VALUES(X, pcmpestri) STRING_VALUES(X, pcmpestrm)
-#define SHIFT_IMM_LIST(X)                                                                                               \
-	IMM_VALUES(X, psllw) IMM_VALUES(X, pslld) IMM_VALUES(X, psllq) IMM_VALUES(X, psrlw) IMM_VALUES(X, psrld)        \
-	IMM_VALUES(X, psrlq) IMM_VALUES(X, psraw) IMM_VALUES(X, psrad) IMM_VALUES(X, pslldq) IMM_VALUES(X, psrldq)
+#define SHIFT_IMM_LIST(X)                                                                                    \
+	IMM_VALUES(X, psllw)                                                                                 \
+	IMM_VALUES(X, pslld) IMM_VALUES(X, psllq) IMM_VALUES(X, psrlw) IMM_VALUES(X, psrld)                  \
+		IMM_VALUES(X, psrlq) IMM_VALUES(X, psraw) IMM_VALUES(X, psrad) IMM_VALUES(X, pslldq)         \
+			IMM_VALUES(X, psrldq)
 #define DEFINE_IMM(name_, imm_)   NATIVE_XMM(name_##_##imm_, #name_ " $" #imm_ ", %%xmm2, %%xmm1")
 #define DEFINE_SHIFT(name_, imm_) NATIVE_XMM(name_##_imm_##imm_, #name_ " $" #imm_ ", %%xmm1")
 IMM_LIST(DEFINE_IMM)
@@ -134,14 +174,14 @@ struct vec_case {
 	bool mmx;
 };
 
-#define CASE_XMM(name_)         {#name_, native_##name_, x86_vec_##name_, 0, false},
-#define CASE_MMX(name_)         {#name_ "_mmx", native_##name_##_mmx, x86_vec_##name_##_mmx, 0, true},
-#define CASE_IMM(name_, imm_)   {#name_, native_##name_##_##imm_, x86_vec_##name_, imm_, false},
+#define CASE_XMM(name_)          {#name_, native_##name_, x86_vec_##name_, 0, false},
+#define CASE_MMX(name_)          {#name_ "_mmx", native_##name_##_mmx, x86_vec_##name_##_mmx, 0, true},
+#define CASE_IMM(name_, imm_)    {#name_, native_##name_##_##imm_, x86_vec_##name_, imm_, false},
 #define CASE_STRING(name_, imm_) {#name_, native_##name_##_##imm_, x86_vec_##name_##_32, imm_, false},
-#define CASE_SHIFT(name_, imm_) {#name_ "_imm", native_##name_##_imm_##imm_, x86_vec_##name_##_imm, imm_, false},
-static const struct vec_case cases[] = {
-	XMM_LIST(CASE_XMM) MMX_LIST(CASE_MMX) IMM_LIST(CASE_IMM) STRING_EXPLICIT_LIST(CASE_STRING) SHIFT_IMM_LIST(CASE_SHIFT)
-};
+#define CASE_SHIFT(name_, imm_)                                                                              \
+	{#name_ "_imm", native_##name_##_imm_##imm_, x86_vec_##name_##_imm, imm_, false},
+static const struct vec_case cases[] = {XMM_LIST(CASE_XMM) MMX_LIST(CASE_MMX) IMM_LIST(CASE_IMM)
+						STRING_EXPLICIT_LIST(CASE_STRING) SHIFT_IMM_LIST(CASE_SHIFT)};
 
 static uint64_t random64(uint64_t *state)
 {
@@ -152,16 +192,37 @@ static uint64_t random64(uint64_t *state)
 }
 
 static const uint32_t special32[] = {
-	0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x3f800000, 0xbf800000, 0x7f7fffff, 0xff7fffff, 0x7f800000,
-	0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001, 0xff812345, 0x4f000000, 0xcf000000, 0x4effffff, 0x3effffff,
-	0x3f000000, 0x3fc00000, 0x40200000, 0x5f000000, 0x34000000, 0x0b800000,
+	0,          0x80000000, 1,          0x80000001, 0x007fffff, 0x00800000, 0x3f800000,
+	0xbf800000, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001,
+	0x7f800001, 0xff812345, 0x4f000000, 0xcf000000, 0x4effffff, 0x3effffff, 0x3f000000,
+	0x3fc00000, 0x40200000, 0x5f000000, 0x34000000, 0x0b800000,
 };
 static const uint64_t special64[] = {
-	0, 0x8000000000000000, 1, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0xbff0000000000000,
-	0x7fefffffffffffff, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0xfff8000000000001,
-	0x7ff0000000000001, 0xfff0000012345678, 0x41dfffffffc00000, 0x41e0000000000000, 0xc1e0000000200000,
-	0x43e0000000000000, 0x3fe0000000000000, 0x3ff8000000000000, 0x4004000000000000, 0x36a0000000000000,
-	0x380fffffffffffff, 0x47efffffe0000000, 0x47effffff0000000,
+	0,
+	0x8000000000000000,
+	1,
+	0x000fffffffffffff,
+	0x0010000000000000,
+	0x3ff0000000000000,
+	0xbff0000000000000,
+	0x7fefffffffffffff,
+	0x7ff0000000000000,
+	0xfff0000000000000,
+	0x7ff8000000000000,
+	0xfff8000000000001,
+	0x7ff0000000000001,
+	0xfff0000012345678,
+	0x41dfffffffc00000,
+	0x41e0000000000000,
+	0xc1e0000000200000,
+	0x43e0000000000000,
+	0x3fe0000000000000,
+	0x3ff8000000000000,
+	0x4004000000000000,
+	0x36a0000000000000,
+	0x380fffffffffffff,
+	0x47efffffe0000000,
+	0x47effffff0000000,
 };
 
 /* Random bits, special floats, small numbers (shift counts, lengths, strings), and equal lanes. */
@@ -176,7 +237,8 @@ static void random_vec(union x86_vec *vec, uint64_t *state)
 		else if (kind == 1)
 			vec->d[i] = special32[random64(state) % (sizeof(special32) / sizeof(special32[0]))];
 		else if (kind == 2 && !(i & 1))
-			vec->q[i / 2] = special64[random64(state) % (sizeof(special64) / sizeof(special64[0]))];
+			vec->q[i / 2] =
+				special64[random64(state) % (sizeof(special64) / sizeof(special64[0]))];
 		else if (kind == 3)
 			for (unsigned j = 0; j < 4; j++)
 				vec->b[4 * i + j] = random64(state) % 5;
@@ -185,7 +247,8 @@ static void random_vec(union x86_vec *vec, uint64_t *state)
 	}
 }
 
-static bool agrees(const struct vec_case *c, const struct exchange *before, const struct exchange *after, struct x86_cpu *cpu)
+static bool agrees(const struct vec_case *c, const struct exchange *before, const struct exchange *after,
+		   struct x86_cpu *cpu)
 {
 	union x86_vec dst = before->dst;
 	const union x86_vec src = before->src;
@@ -200,7 +263,8 @@ static bool agrees(const struct vec_case *c, const struct exchange *before, cons
 		return false;
 	if (c->mmx)
 		return true;
-	if (cpu->mxcsr != after->mxcsr || memcmp(cpu->zmm[0].b, after->xmm0.b, 16) || cpu->r[REG_RCX] != after->rcx)
+	if (cpu->mxcsr != after->mxcsr || memcmp(cpu->zmm[0].b, after->xmm0.b, 16) ||
+	    cpu->r[REG_RCX] != after->rcx)
 		return false;
 	if (strstr(c->name, "comis") || strstr(c->name, "ptest") || strstr(c->name, "str"))
 		return (cpu->eflags & FLAGS_STATUS) == (after->flags & FLAGS_STATUS);
@@ -209,10 +273,11 @@ static bool agrees(const struct vec_case *c, const struct exchange *before, cons
 
 static void print_case(const struct vec_case *c, const struct exchange *before, const struct exchange *after)
 {
-	print_error("%s imm %#x mxcsr %#x\n  dst %016lx%016lx src %016lx%016lx rax %lx rdx %lx\n  native %016lx%016lx mxcsr %#x rcx %lu flags %#lx\n",
-		    c->name, c->imm, before->mxcsr, before->dst.q[1], before->dst.q[0], before->src.q[1], before->src.q[0],
-		    before->rax, before->rdx, after->dst.q[1], after->dst.q[0], after->mxcsr, after->rcx,
-		    after->flags & FLAGS_STATUS);
+	print_error("%s imm %#x mxcsr %#x\n  dst %016lx%016lx src %016lx%016lx rax %lx rdx %lx\n  native \
+	%016lx%016lx mxcsr %#x rcx %lu flags %#lx\n",
+		    c->name, c->imm, before->mxcsr, before->dst.q[1], before->dst.q[0], before->src.q[1],
+		    before->src.q[0], before->rax, before->rdx, after->dst.q[1], after->dst.q[0],
+		    after->mxcsr, after->rcx, after->flags & FLAGS_STATUS);
 }
 
 static bool case_is_supported(const struct vec_case *c)
@@ -268,7 +333,8 @@ static void test_reciprocal_error(void **unused)
 		union x86_vec dst = {0}, src = {0};
 		float value, got;
 
-		src.d[0] = (uint32_t)(random64(&state) & 0x007fffff) | (uint32_t)(64 + random64(&state) % 126) << 23;
+		src.d[0] = (uint32_t)(random64(&state) & 0x007fffff) | (uint32_t)(64 + random64(&state) % 126)
+									       << 23;
 		memcpy(&value, &src.d[0], 4);
 		x86_vec_rcpss(&cpu, &dst, &src, 0);
 		memcpy(&got, &dst.d[0], 4);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bus: sorted, non-overlapping address ranges -> device. Port I/O and MMIO are two instances. Ranges change only
- * while every vCPU is parked, so look-ups take no lock; each range names the lock under which its device is called.
+ * The bus: sorted, non-overlapping address ranges -> device. Port I/O and MMIO are two instances. Ranges
+ * change only while every vCPU is parked, so look-ups take no lock; each range names the lock under which its
+ * device is called.
  */
 #pragma once
 
@@ -13,8 +14,8 @@ struct bus;
 
 /*
  * offset: from the start of the range. size_bytes: 1, 2, 4 or 8; the access lies wholly inside the range.
- * Reads return the value zero-extended. A device answers every access: what it does not implement reads as all ones
- * (ISA) or zero (MMIO), as its specification says.
+ * Reads return the value zero-extended. A device answers every access: what it does not implement reads as
+ * all ones (ISA) or zero (MMIO), as its specification says.
  */
 struct bus_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size_bytes);
@@ -24,12 +25,12 @@ struct bus_ops {
 };
 
 struct bus_range {
-	const char *name;          /* for the log and the monitor */
-	uint64_t base;             /* first address */
-	uint64_t size;             /* addresses; base + size does not wrap */
+	const char *name; /* for the log and the monitor */
+	uint64_t base;    /* first address */
+	uint64_t size;    /* addresses; base + size does not wrap */
 	const struct bus_ops *ops;
 	void *opaque;
-	pthread_mutex_t *lock;     /* held during ops; NULL: the device takes care of itself */
+	pthread_mutex_t *lock; /* held during ops; NULL: the device takes care of itself */
 };
 
 struct bus *bus_create(const char *name, unsigned address_bits);
@@ -42,9 +43,11 @@ void bus_remove(struct bus *bus, uint64_t base);
 /* The range that holds address, or NULL. */
 const struct bus_range *bus_find(const struct bus *bus, uint64_t address);
 
-/* Unclaimed addresses read as all ones and swallow writes. An access that crosses a range's end is split by bytes. */
+/* Unclaimed addresses read as all ones and swallow writes. An access that crosses a range's end is split by
+ * bytes. */
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size_bytes);
 void bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size_bytes);
 
 /* Calls fn for each range in order of address. */
-void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range), void *opaque);
+void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),
+		  void *opaque);

@@ -25,7 +25,8 @@ struct chardev_client {
 enum chardev_event { CHARDEV_BREAK, CHARDEV_OPENED, CHARDEV_CLOSED };
 
 struct chardev_ops {
-	/* Returns bytes taken (all, unless the backend is full and its policy is to drop), never blocks the guest for ever. */
+	/* Returns bytes taken (all, unless the backend is full and its policy is to drop), never blocks the
+	 * guest for ever. */
 	size_t (*write)(struct chardev *chardev, const uint8_t *data, size_t len);
 	/* The device has room again: deliver what waits. Any thread. */
 	void (*accept_input)(struct chardev *chardev);
@@ -70,7 +71,8 @@ struct chardev_class {
 	const char *name;
 	const char *argument; /* "PATH" for the help; NULL: takes none */
 	const char *summary;  /* for the help */
-	/* Returns owned (ops->destroy frees), or NULL with err set. The loop must not run on another thread. */
+	/* Returns owned (ops->destroy frees), or NULL with err set. The loop must not run on another thread.
+	 */
 	struct chardev *(*create)(const struct chardev_env *env, const char *argument, struct err *err);
 };
 
@@ -78,7 +80,8 @@ struct chardev_class {
 extern const struct chardev_class *const chardev_table[];
 
 /* Checks `NAME[:ARGUMENT]`; *argument points into spec or is NULL. The message says what kinds there are. */
-int chardev_parse(const char *spec, const struct chardev_class **class, const char **argument, struct err *err);
+int chardev_parse(const char *spec, const struct chardev_class **class, const char **argument,
+		  struct err *err);
 /* Parses and creates. */
 struct chardev *chardev_open(const char *spec, const struct chardev_env *env, struct err *err);
 void chardev_destroy(struct chardev *chardev);

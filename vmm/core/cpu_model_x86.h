@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Named x86 CPU models and the CPUID leaves made from them: one table for every accelerator, filtered by what that
- * accelerator can do. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
+ * Named x86 CPU models and the CPUID leaves made from them: one table for every accelerator, filtered by what
+ * that accelerator can do. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
  */
 #pragma once
 
@@ -11,11 +11,22 @@
 
 struct err;
 
-/* Feature words: the CPUID registers that hold feature bits. tcg-fallback/x86/feature.h numbers them the same. */
+/* Feature words: the CPUID registers that hold feature bits. tcg-fallback/x86/feature.h numbers them the
+ * same. */
 enum x86_feature_word {
-	X86_WORD_1_ECX, X86_WORD_1_EDX, X86_WORD_7_EBX, X86_WORD_7_ECX, X86_WORD_7_EDX, X86_WORD_7_1_EAX,
-	X86_WORD_D_1_EAX, X86_WORD_EXT1_ECX, X86_WORD_EXT1_EDX, X86_WORD_EXT7_EDX, X86_WORD_EXT8_EBX,
-	X86_WORD_EXT21_EAX, X86_WORD_COUNT
+	X86_WORD_1_ECX,
+	X86_WORD_1_EDX,
+	X86_WORD_7_EBX,
+	X86_WORD_7_ECX,
+	X86_WORD_7_EDX,
+	X86_WORD_7_1_EAX,
+	X86_WORD_D_1_EAX,
+	X86_WORD_EXT1_ECX,
+	X86_WORD_EXT1_EDX,
+	X86_WORD_EXT7_EDX,
+	X86_WORD_EXT8_EBX,
+	X86_WORD_EXT21_EAX,
+	X86_WORD_COUNT
 };
 
 struct x86_cpuid_entry {
@@ -30,14 +41,15 @@ struct x86_cpuid_table {
 	size_t count;
 };
 
-/* What an accelerator can execute. xcr0: the XSAVE components it can save; phys_bits: guest-physical width. */
+/* What an accelerator can execute. xcr0: the XSAVE components it can save; phys_bits: guest-physical width.
+ */
 struct x86_cpu_capabilities {
 	uint32_t feature[X86_WORD_COUNT];
 	uint64_t xcr0;
 	uint8_t phys_bits, virt_bits;
-	uint64_t tsc_hz;             /* rate at which the guest's TSC counts */
+	uint64_t tsc_hz;               /* rate at which the guest's TSC counts */
 	char hypervisor_signature[13]; /* leaf 0x40000000, 12 characters; "" for none */
-	bool kvmclock;               /* leaf 0x40000001 offers the paravirtual clock */
+	bool kvmclock;                 /* leaf 0x40000001 offers the paravirtual clock */
 };
 
 struct x86_cpu_model;
@@ -46,17 +58,19 @@ struct x86_cpu_model;
 const struct x86_cpu_model *x86_cpu_model_find(const char *name, struct err *err);
 const char *x86_cpu_model_name(const struct x86_cpu_model *model);
 const char *x86_cpu_model_summary(const struct x86_cpu_model *model); /* one line for --help */
-const struct x86_cpu_model *x86_cpu_model_at(size_t index); /* NULL past the end */
+const struct x86_cpu_model *x86_cpu_model_at(size_t index);           /* NULL past the end */
 
 /*
- * Builds the leaves of one vCPU: model AND capabilities, topology of cpu_count single-threaded cores in one package.
- * Fails with -ENOTSUP when the model needs what the accelerator lacks (the message names the features).
+ * Builds the leaves of one vCPU: model AND capabilities, topology of cpu_count single-threaded cores in one
+ * package. Fails with -ENOTSUP when the model needs what the accelerator lacks (the message names the
+ * features).
  */
 int x86_cpu_model_build(const struct x86_cpu_model *model, const struct x86_cpu_capabilities *capabilities,
 			unsigned apic_id, unsigned cpu_count, struct x86_cpuid_table *table, struct err *err);
 
 /*
- * The crystal of leaf 0x15, from which the TSC rate is an exact multiple: also the rate of the local APIC timer's input
- * (Intel SDM vol. 3, 11.5.4), so that an operating system needs to calibrate neither. 0 when the TSC rate is unknown.
+ * The crystal of leaf 0x15, from which the TSC rate is an exact multiple: also the rate of the local APIC
+ * timer's input (Intel SDM vol. 3, 11.5.4), so that an operating system needs to calibrate neither. 0 when
+ * the TSC rate is unknown.
  */
 uint64_t x86_cpu_model_crystal_hz(const struct x86_cpu_capabilities *capabilities);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest physical memory: RAM in sealed memfds. gmem_span is the only way from a guest address to a pointer, and every
- * write by the host goes through gmem_write or gmem_written, so that dirty logging and the invalidation of translated
- * code are one hook. Knows nothing of devices or accelerators.
+ * Guest physical memory: RAM in sealed memfds. gmem_span is the only way from a guest address to a pointer,
+ * and every write by the host goes through gmem_write or gmem_written, so that dirty logging and the
+ * invalidation of translated code are one hook. Knows nothing of devices or accelerators.
  */
 #pragma once
 
@@ -31,7 +31,8 @@ struct gmem_region {
 struct gmem *gmem_create(void);
 void gmem_destroy(struct gmem *gmem);
 
-/* Adds zero-filled memory backed by a memfd named "guest-memory". 0, or -EINVAL (alignment, overlap, wrap), -ENOMEM. */
+/* Adds zero-filled memory backed by a memfd named "guest-memory". 0, or -EINVAL (alignment, overlap, wrap),
+ * -ENOMEM. */
 int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kind kind, struct err *err);
 
 size_t gmem_region_count(const struct gmem *gmem);
@@ -47,7 +48,8 @@ uint64_t gmem_ram_size_bytes(const struct gmem *gmem);
  */
 uint8_t *gmem_span(const struct gmem *gmem, uint64_t gpa, uint64_t len);
 
-/* Copies across region borders; 0 or -EFAULT (then nothing outside RAM/ROM was touched, a prefix may be copied). */
+/* Copies across region borders; 0 or -EFAULT (then nothing outside RAM/ROM was touched, a prefix may be
+ * copied). */
 int gmem_read(const struct gmem *gmem, uint64_t gpa, void *dst, uint64_t len);
 int gmem_write(struct gmem *gmem, uint64_t gpa, const void *src, uint64_t len);
 int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len);

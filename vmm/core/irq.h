@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interrupt vocabulary: lines given to devices, messages between interrupt controllers, and the pins of a CPU.
- * A device never learns which controller or accelerator is behind its line.
- * Locks: a device may hold its own lock when it calls irq_line_set; the controllers take the interrupt lock inside, and
- * never call back into a device while they hold it (except eoi_sink and cpu_pins, which take no lock).
+ * Interrupt vocabulary: lines given to devices, messages between interrupt controllers, and the pins of a
+ * CPU. A device never learns which controller or accelerator is behind its line. Locks: a device may hold its
+ * own lock when it calls irq_line_set; the controllers take the interrupt lock inside, and never call back
+ * into a device while they hold it (except eoi_sink and cpu_pins, which take no lock).
  */
 #pragma once
 
@@ -32,16 +32,22 @@ static inline void irq_line_pulse(const struct irq_line *line)
 
 /* Delivery modes of the APIC. Intel SDM vol. 3, 11.6.1 (ICR) and 11.11 (MSI). */
 enum intr_delivery {
-	INTR_FIXED = 0, INTR_LOWEST = 1, INTR_SMI = 2, INTR_NMI = 4, INTR_INIT = 5, INTR_STARTUP = 6, INTR_EXTINT = 7,
+	INTR_FIXED = 0,
+	INTR_LOWEST = 1,
+	INTR_SMI = 2,
+	INTR_NMI = 4,
+	INTR_INIT = 5,
+	INTR_STARTUP = 6,
+	INTR_EXTINT = 7,
 };
 
 /* A message on the APIC bus: from an I/O APIC, an MSI or a local APIC's ICR. */
 struct intr_message {
-	uint32_t destination;        /* APIC id or logical set; 0xff / 0xffffffff broadcast by width */
-	bool logical;                /* destination mode */
-	bool x2apic;                 /* destination is 32 bits wide (x2APIC ICR or remapped) */
-	bool level_triggered;        /* trigger mode */
-	bool assert;                 /* level of an INIT message; true for the rest */
+	uint32_t destination; /* APIC id or logical set; 0xff / 0xffffffff broadcast by width */
+	bool logical;         /* destination mode */
+	bool x2apic;          /* destination is 32 bits wide (x2APIC ICR or remapped) */
+	bool level_triggered; /* trigger mode */
+	bool assert;          /* level of an INIT message; true for the rest */
 	enum intr_delivery delivery;
 	uint8_t vector;
 };
@@ -62,8 +68,9 @@ struct eoi_sink {
 struct intr_message intr_message_from_msi(uint64_t address, uint32_t data);
 
 /*
- * The pins of the CPUs, driven by local APIC and PIC. Implemented by the machine over the accelerator; thread-safe, does
- * not take the interrupt lock, wakes the vCPU. `intr` says "an interrupt may be waiting" (level); the vCPU then asks.
+ * The pins of the CPUs, driven by local APIC and PIC. Implemented by the machine over the accelerator;
+ * thread-safe, does not take the interrupt lock, wakes the vCPU. `intr` says "an interrupt may be waiting"
+ * (level); the vCPU then asks.
  */
 struct cpu_pins {
 	void (*intr)(void *opaque, unsigned cpu, bool level);
