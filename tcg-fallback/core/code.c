@@ -243,11 +243,6 @@ void x86_code_segments_changed(struct x86_cpu *cpu)
 		cpu->link_key[i] = (cpu->link_key[i] & ~(uint64_t)0xff) | mode;
 }
 
-static unsigned jump_hash(uint64_t linear)
-{
-	return (unsigned)(linear ^ linear >> 12) & (CODE_JUMPS - 1);
-}
-
 /* Is the second page of a crossing instruction still where it was? */
 static bool second_page_holds(struct x86_cpu *cpu, const struct x86_block *block, uint64_t linear)
 {
@@ -272,7 +267,7 @@ static void jump_remember(struct x86_cpu *cpu, uint64_t linear, const struct x86
 	x86_tlb_note_executed(cpu, linear, global);
 	if (block->page[1] != UINT64_MAX)
 		x86_tlb_note_executed(cpu, linear + PAGE_SIZE, false);
-	cpu->code->jump[jump_hash(linear)] = (struct x86_jump){.linear = linear, .key = cpu->link_key[global], .op = op};
+	cpu->code->jump[x86_jump_hash(linear)] = (struct x86_jump){.linear = linear, .key = cpu->link_key[global], .op = op};
 }
 
 /* An op of a live block of this page that begins exactly at the address: blocks may be entered in their middle. */
@@ -345,7 +340,7 @@ struct x86_op *x86_code_find(struct x86_cpu *cpu)
 {
 	uint64_t linear = x86_code_linear_rip(cpu);
 	unsigned mode = cpu->link_key[0] & 0xff;
-	const struct x86_jump *jump = &cpu->code->jump[jump_hash(linear)];
+	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(linear)];
 	struct x86_op *op;
 
 	if (jump->linear == linear && (jump->key == cpu->link_key[0] || jump->key == cpu->link_key[1]) &&

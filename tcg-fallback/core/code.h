@@ -67,6 +67,11 @@ struct x86_code {
 	struct x86_decode_mode decode; /* features and vendor; the mode is filled in for each use */
 };
 
+static inline unsigned x86_jump_hash(uint64_t linear)
+{
+	return (unsigned)(linear ^ linear >> 12) & (CODE_JUMPS - 1);
+}
+
 struct x86_code *x86_code_create(void);
 void x86_code_destroy(struct x86_code *code);
 

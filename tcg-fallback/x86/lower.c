@@ -75,7 +75,8 @@ static void lower_call(struct x86_lowering *l, struct x86_op *op)
 		op->slow_row = row->slow;
 	memcpy(op + 1, l->in, sizeof(*l->in));
 	l->ended = row->properties & (X86_PROP_JUMP | X86_PROP_END);
-	l->cc_op = CC_UNKNOWN;
+	if (row->kind != X86_ROW_FAST || row->flags_written)
+		l->cc_op = CC_UNKNOWN;
 }
 
 static bool lower_fast(struct x86_lowering *l, struct x86_op *op)

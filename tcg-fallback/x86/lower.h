@@ -25,6 +25,7 @@ struct x86_lowering {
 	unsigned mode;               /* CODE_MODE_* */
 	unsigned off;                /* page offset of the instruction */
 	bool ended;                  /* the op just made ends the block */
+	struct x86_op *cc_setter;    /* the op that set the flags last */
 	uint32_t cc_op;              /* what the flags of the last op are, when nothing came between; else CC_UNKNOWN */
 };
 #define CC_UNKNOWN UINT32_MAX
@@ -44,8 +45,23 @@ bool x86_lower_shift(struct x86_lowering *l, struct x86_op *op);
 bool x86_lower_branch(struct x86_lowering *l, struct x86_op *op);
 bool x86_lower_misc(struct x86_lowering *l, struct x86_op *op);
 
+/* The op sets all flags, in the lazy form cc_op (CC_UNKNOWN: not known before it runs). */
+static inline void x86_lower_sets_flags(struct x86_lowering *l, struct x86_op *op, uint32_t cc_op)
+{
+	l->cc_setter = op;
+	l->cc_op = cc_op;
+}
+
+/* The op reads the flags in the form cc_op: nobody may enter the block between their setter and it. */
+static inline void x86_lower_relies_on_flags(struct x86_lowering *l, struct x86_op *op)
+{
+	for (struct x86_op *at = l->cc_setter + l->cc_setter->slots; at < op; at += at->slots)
+		at->kind |= OP_NO_ENTRY;
+	op->kind |= OP_NO_ENTRY;
+}
+
 /* Handlers that several families use. */
-x86_op_fn op_stale, op_miss_load, op_miss_store, op_call, op_call_cpl0, op_call_jump, op_call_end, op_call_string, op_vec,
+x86_op_fn op_stale, op_miss_read, op_miss_write, op_miss_general, op_call, op_call_cpl0, op_call_jump, op_call_end, op_call_string, op_vec,
 	op_raise_ud, op_raise_gp, op_fall;
 
 /* Goes on at cpu->rip, by the jump cache, unless something wants attention (then NULL, for the run loop). */

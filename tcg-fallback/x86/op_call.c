@@ -115,6 +115,20 @@ struct x86_op *op_raise_gp(struct x86_cpu *cpu, struct x86_op *op)
 }
 
 /*
+ * Executes the op's instruction by its general form. An op that relies on how the one before it left the flags (OP_NO_ENTRY)
+ * must not be gone on with, for general forms leave them in another way.
+ */
+static struct x86_op *execute_generally(struct x86_cpu *cpu, struct x86_op *op)
+{
+	struct x86_op *next = op + op->slots;
+
+	x86_execute_one(cpu);
+	if (cpu->rip == op_rip_next(cpu, op) && !(next->kind & OP_NO_ENTRY))
+		return next;
+	return x86_op_at_rip(cpu);
+}
+
+/*
  * The inline lookup of cpu->miss failed. When the TLB can be filled the op is tried again; near the end of a page it may cross
  * into the next and would miss for ever, so there, and for all that cannot be inlined, the general form executes it.
  */
@@ -123,18 +137,21 @@ static struct x86_op *miss(struct x86_cpu *cpu, struct x86_op *op, bool write)
 	op_sync_rip(cpu, op);
 	if ((cpu->miss & (PAGE_SIZE - 1)) <= PAGE_SIZE - 16 && x86_mem_fill(cpu, cpu->miss, write))
 		return op;
-	x86_execute_one(cpu);
-	if (cpu->rip == op_rip_next(cpu, op))
-		return op + op->slots;
-	return x86_op_at_rip(cpu);
+	return execute_generally(cpu, op);
 }
 
-struct x86_op *op_miss_load(struct x86_cpu *cpu, struct x86_op *op)
+struct x86_op *op_miss_read(struct x86_cpu *cpu, struct x86_op *op)
 {
 	OP_GOTO_OR_LEAVE(cpu, miss(cpu, op, false));
 }
 
-struct x86_op *op_miss_store(struct x86_cpu *cpu, struct x86_op *op)
+struct x86_op *op_miss_write(struct x86_cpu *cpu, struct x86_op *op)
 {
 	OP_GOTO_OR_LEAVE(cpu, miss(cpu, op, true));
+}
+
+struct x86_op *op_miss_general(struct x86_cpu *cpu, struct x86_op *op)
+{
+	op_sync_rip(cpu, op);
+	OP_GOTO_OR_LEAVE(cpu, execute_generally(cpu, op));
 }
