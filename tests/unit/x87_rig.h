@@ -36,6 +36,11 @@ void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst,
 	memcpy(dst, (const void *)(uintptr_t)offset, len);
 }
 
+/* The rig's memory is all writable. */
+void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
+{
+}
+
 void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void *src, size_t len)
 {
 	memcpy((void *)(uintptr_t)offset, src, len);
