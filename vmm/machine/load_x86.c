@@ -58,10 +58,13 @@ static size_t load_collect_modules(const struct machine_config *config, struct m
 
 static void load_log_summary(const struct machine_config *config, const struct boot_x86_summary *summary)
 {
-	log_info("kernel %s%s%s: %s protocol, %s-bit entry at 0x%" PRIx64, config->kernel,
+	const char *entry = summary->is_64bit_entry          ? "64-bit"
+			    : summary->protocol == BOOT_FLAT ? "real-mode"
+							     : "32-bit";
+
+	log_info("kernel %s%s%s: %s protocol, %s entry at 0x%" PRIx64, config->kernel,
 		 summary->kernel_version[0] ? ", " : "", summary->kernel_version,
-		 boot_protocol_name(summary->protocol), summary->is_64bit_entry ? "64" : "32",
-		 summary->entry_gpa);
+		 boot_protocol_name(summary->protocol), entry, summary->entry_gpa);
 	if (summary->initrd_size)
 		log_info("initrd of %" PRIu64 " KiB at 0x%" PRIx64, summary->initrd_size >> 10,
 			 summary->initrd_gpa);
