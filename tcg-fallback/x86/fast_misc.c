@@ -1,98 +1,99 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fast handlers of locked and exchanging instructions on aligned memory: the host's atomics on the RAM itself. What is not
- * aligned, or no RAM, goes to the general forms.
+ * Fast handlers of locked and exchanging instructions on aligned memory: the host's atomics on the RAM
+ * itself. What is not aligned, or no RAM, goes to the general forms.
  */
 #include "tcg-fallback/x86/fast.h"
 
 /* Misaligned atomics could be split between two cache lines of the host. */
-#define ALIGNED(S)                                                    \
-	if (UNLIKELY((uintptr_t)p & (S / 8 - 1)))                     \
+#define ALIGNED(S)                                                                                           \
+	if (UNLIKELY((uintptr_t)p & (S / 8 - 1)))                                                            \
 		OP_TAIL(op_miss_general, cpu, op);
 
-#define LOCKED_MEMORY(EA, S)                                                                          \
-	HANDLER(xchg_m_##EA##_##S)                                                                    \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		WR_##S(op->src, __atomic_exchange_n((guest##S *)p, RD_##S(op->src), __ATOMIC_SEQ_CST)); \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(xadd_m_##EA##_##S)                                                                    \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t b = RD_##S(op->src);                                                \
-		const uint##S##_t a = __atomic_fetch_add((guest##S *)p, b, __ATOMIC_SEQ_CST);         \
-		WR_##S(op->src, a);                                                                   \
-		cc_set(cpu, CC_OP(CC_ADD, LOG_##S), (uint##S##_t)(a + b), b);                         \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(cmpxchg_m_##EA##_##S)                                                                 \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t a = RD_##S(REG_RAX);                                                \
-		uint##S##_t found = a;                                                                \
-		if (!__atomic_compare_exchange_n((guest##S *)p, &found, RD_##S(op->src), false,       \
-						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))                 \
-			WR_##S(REG_RAX, found);                                                       \
-		cc_set(cpu, CC_OP(CC_SUB, LOG_##S), (uint##S##_t)(a - found), found);                 \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_add_##EA##_##S)                                                                  \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;               \
-		const uint##S##_t a = __atomic_fetch_add((guest##S *)p, b, __ATOMIC_SEQ_CST);         \
-		cc_set(cpu, CC_OP(CC_ADD, LOG_##S), (uint##S##_t)(a + b), b);                         \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_sub_##EA##_##S)                                                                  \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;               \
-		const uint##S##_t a = __atomic_fetch_sub((guest##S *)p, b, __ATOMIC_SEQ_CST);         \
-		cc_set(cpu, CC_OP(CC_SUB, LOG_##S), (uint##S##_t)(a - b), b);                         \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_or_##EA##_##S)                                                                   \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;               \
-		cc_set(cpu, CC_OP(CC_LOGIC, LOG_##S),                                                 \
-		       __atomic_or_fetch((guest##S *)p, b, __ATOMIC_SEQ_CST), 0);                     \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_and_##EA##_##S)                                                                  \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;               \
-		cc_set(cpu, CC_OP(CC_LOGIC, LOG_##S),                                                 \
-		       __atomic_and_fetch((guest##S *)p, b, __ATOMIC_SEQ_CST), 0);                    \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_inc_##EA##_##S)                                                                  \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const bool carry = x86_flags_cf(cpu);                                                 \
-		cc_set(cpu, CC_OP(CC_INC, LOG_##S),                                                   \
-		       __atomic_add_fetch((guest##S *)p, 1, __ATOMIC_SEQ_CST), carry);                \
-		OP_NEXT(cpu, op);                                                                     \
-	}                                                                                             \
-	HANDLER(lock_dec_##EA##_##S)                                                                  \
-	{                                                                                             \
-		LOOKUP(p, S, EA, write)                                                               \
-		ALIGNED(S)                                                                            \
-		const bool carry = x86_flags_cf(cpu);                                                 \
-		cc_set(cpu, CC_OP(CC_DEC, LOG_##S),                                                   \
-		       __atomic_sub_fetch((guest##S *)p, 1, __ATOMIC_SEQ_CST), carry);                \
-		OP_NEXT(cpu, op);                                                                     \
+#define LOCKED_MEMORY(EA, S)                                                                                 \
+	HANDLER(xchg_m_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		WR_##S(op->src,                                                                              \
+		       __atomic_exchange_n((uint##S##_t *)(void *)p, RD_##S(op->src), __ATOMIC_SEQ_CST));    \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(xadd_m_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t b = RD_##S(op->src);                                                       \
+		const uint##S##_t a = __atomic_fetch_add((uint##S##_t *)(void *)p, b, __ATOMIC_SEQ_CST);     \
+		WR_##S(op->src, a);                                                                          \
+		cc_set(cpu, CC_OP(CC_ADD, LOG_##S), (uint##S##_t)(a + b), b);                                \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(cmpxchg_m_##EA##_##S)                                                                        \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t a = RD_##S(REG_RAX);                                                       \
+		uint##S##_t found = a;                                                                       \
+		if (!__atomic_compare_exchange_n((uint##S##_t *)(void *)p, &found, RD_##S(op->src), false,   \
+						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))                        \
+			WR_##S(REG_RAX, found);                                                              \
+		cc_set(cpu, CC_OP(CC_SUB, LOG_##S), (uint##S##_t)(a - found), found);                        \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_add_##EA##_##S)                                                                         \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;                      \
+		const uint##S##_t a = __atomic_fetch_add((uint##S##_t *)(void *)p, b, __ATOMIC_SEQ_CST);     \
+		cc_set(cpu, CC_OP(CC_ADD, LOG_##S), (uint##S##_t)(a + b), b);                                \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_sub_##EA##_##S)                                                                         \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;                      \
+		const uint##S##_t a = __atomic_fetch_sub((uint##S##_t *)(void *)p, b, __ATOMIC_SEQ_CST);     \
+		cc_set(cpu, CC_OP(CC_SUB, LOG_##S), (uint##S##_t)(a - b), b);                                \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_or_##EA##_##S)                                                                          \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;                      \
+		cc_set(cpu, CC_OP(CC_LOGIC, LOG_##S),                                                        \
+		       __atomic_or_fetch((uint##S##_t *)(void *)p, b, __ATOMIC_SEQ_CST), 0);                 \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_and_##EA##_##S)                                                                         \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const uint##S##_t b = op->aux ? RD_##S(op->src) : (uint##S##_t)op->imm;                      \
+		cc_set(cpu, CC_OP(CC_LOGIC, LOG_##S),                                                        \
+		       __atomic_and_fetch((uint##S##_t *)(void *)p, b, __ATOMIC_SEQ_CST), 0);                \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_inc_##EA##_##S)                                                                         \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const bool carry = x86_flags_cf(cpu);                                                        \
+		cc_set(cpu, CC_OP(CC_INC, LOG_##S),                                                          \
+		       __atomic_add_fetch((uint##S##_t *)(void *)p, 1, __ATOMIC_SEQ_CST), carry);            \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(lock_dec_##EA##_##S)                                                                         \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ALIGNED(S)                                                                                   \
+		const bool carry = x86_flags_cf(cpu);                                                        \
+		cc_set(cpu, CC_OP(CC_DEC, LOG_##S),                                                          \
+		       __atomic_sub_fetch((uint##S##_t *)(void *)p, 1, __ATOMIC_SEQ_CST), carry);            \
+		OP_NEXT(cpu, op);                                                                            \
 	}
 FOR_EA(LOCKED_MEMORY, 32)
 FOR_EA(LOCKED_MEMORY, 64)
@@ -102,7 +103,10 @@ struct locked_row {
 	uint8_t kind;                    /* of the flags; CC_EFLAGS: unchanged */
 };
 #define LOCKED_FORM(EA, S, form_) [EA_##EA] = form_##_##EA##_##S,
-#define LOCKED_ROW(form_, kind_)  {{{FOR_EA(LOCKED_FORM, 32, form_)}, {FOR_EA(LOCKED_FORM, 64, form_)}}, kind_}
+#define LOCKED_ROW(form_, kind_)                                                                             \
+	{                                                                                                    \
+		{{FOR_EA(LOCKED_FORM, 32, form_)}, {FOR_EA(LOCKED_FORM, 64, form_)}}, kind_                  \
+	}
 
 static const struct locked_row row_xchg = LOCKED_ROW(xchg_m, CC_EFLAGS);
 static const struct locked_row row_xadd = LOCKED_ROW(xadd_m, CC_ADD);

@@ -407,7 +407,7 @@ static bool swap_alone(struct x86_cpu *cpu, const struct x86_place place[2], uns
 #define SWAP(bits)                                                                                                     \
 	do {                                                                                                           \
 		uint##bits##_t want = (uint##bits##_t)*expected;                                                       \
-		bool done = __atomic_compare_exchange_n((guest##bits *)(void *)p, &want, (uint##bits##_t)desired,      \
+		bool done = __atomic_compare_exchange_n((uint##bits##_t *)(void *)p, &want, (uint##bits##_t)desired,      \
 							false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                    \
 		*expected = want;                                                                                      \
 		return done;                                                                                           \
