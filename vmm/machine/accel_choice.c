@@ -47,15 +47,25 @@ int accel_choice_check(const char *name, struct err *err)
 	return err_set(err, -EINVAL, "no accelerator \"%s\": there are %s", name, names);
 }
 
-/* The first in the table's order (best first) whose probe succeeds; what the better ones lacked goes to
- * `refusals`. */
-static const struct accel_ops *accel_choice_best(char *refusals, size_t size)
+int accel_choice_judge(const struct accel_ops *accel, char *finding, unsigned long size, struct err *err)
+{
+	int code = accel->probe(err);
+
+	finding[0] = '\0';
+	if (code == 0 && accel->calibrate)
+		code = accel->calibrate(finding, size, err);
+	return code;
+}
+
+/* The first in the table's order (best first) that is fit; what the better ones lacked goes to `refusals`. */
+static const struct accel_ops *accel_choice_best(char *refusals, size_t size, char *finding,
+						 size_t finding_size)
 {
 	refusals[0] = '\0';
 	for (size_t i = 0; accel_table[i]; i++) {
 		struct err refusal = {0};
 
-		if (accel_table[i]->probe(&refusal) == 0)
+		if (accel_choice_judge(accel_table[i], finding, finding_size, &refusal) == 0)
 			return accel_table[i];
 		text_append(refusals, size, "%s%s: %s", refusals[0] ? "; " : "", accel_table[i]->name,
 			    refusal.message);
@@ -66,7 +76,9 @@ static const struct accel_ops *accel_choice_best(char *refusals, size_t size)
 static const struct accel_ops *accel_choice_auto(char *reason, size_t size, struct err *err)
 {
 	char refusals[ERR_MESSAGE_SIZE];
-	const struct accel_ops *accel = accel_choice_best(refusals, sizeof(refusals));
+	char finding[128];
+	const struct accel_ops *accel =
+		accel_choice_best(refusals, sizeof(refusals), finding, sizeof(finding));
 
 	if (!accel) {
 		err_set(err, -ENODEV, "no accelerator works on this host: %s",
@@ -79,7 +91,8 @@ static const struct accel_ops *accel_choice_auto(char *reason, size_t size, stru
 	else if (accel == accel_table[0] && !accel_table[1])
 		snprintf(reason, size, "%s, because it is the only one in this build", accel->name);
 	else
-		snprintf(reason, size, "%s, because it is the best and works here", accel->name);
+		snprintf(reason, size, "%s, because it is the best and works here%s%s", accel->name,
+			 finding[0] ? ": " : "", finding);
 	return accel;
 }
 

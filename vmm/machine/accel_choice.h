@@ -15,3 +15,9 @@ int accel_choice_check(const char *name, struct err *err);
  */
 const struct accel_ops *accel_choice_make(const char *name, char *reason, unsigned long size,
 					  struct err *err);
+
+/*
+ * Whether this one is fit to be chosen by "auto": it works, and runs guest code as fast as it should. finding
+ * (of size bytes) becomes a phrase about the latter, or empty. 0, or -errno with err saying what is wrong.
+ */
+int accel_choice_judge(const struct accel_ops *accel, char *finding, unsigned long size, struct err *err);

@@ -43,10 +43,12 @@ static void probe_print_host(void)
 static void probe_print_accels(void)
 {
 	for (size_t i = 0; accel_table[i]; i++) {
+		char finding[128];
 		struct err err = {0};
+		bool fit = accel_choice_judge(accel_table[i], finding, sizeof(finding), &err) == 0;
 
-		printf("accel %-6s %s\n", accel_table[i]->name,
-		       accel_table[i]->probe(&err) == 0 ? "works" : err.message);
+		printf("accel %-6s %s%s%s\n", accel_table[i]->name, fit ? "works" : err.message,
+		       finding[0] ? ": " : "", finding);
 	}
 }
 
