@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The accelerator that runs guest code on the host's CPU through Linux's KVM: its table of operations, and
+ * the VM. The machine's own interrupt controllers and timers work under it; it sees them as pins and
+ * callbacks, and no device ever.
+ */
+#include "kvm/kvm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "vmm/base/err.h"
+
+#define MSR_APIC_BASE    0x01b
+#define MSR_TSC_DEADLINE 0x6e0
+
+/*
+ * The machine's local APIC must see what reaches it by MSR. IA32_APIC_BASE and TSC_DEADLINE are taken out of
+ * KVM's hands by the filter; x2APIC MSRs cannot be, but are invalid to a KVM without a local APIC of its own.
+ */
+static int kvm_vm_filter_msrs(struct accel_vm *vm, struct err *err)
+{
+	uint8_t denied = 0;
+	struct kvm_enable_cap exits = {
+		.cap = KVM_CAP_X86_USER_SPACE_MSR,
+		.args = {KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_FILTER},
+	};
+	struct kvm_msr_filter filter = {
+		.flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
+		.ranges =
+			{
+				{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 1,
+				 .base = MSR_APIC_BASE,
+				 .bitmap = &denied},
+				{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+				 .nmsrs = 1,
+				 .base = MSR_TSC_DEADLINE,
+				 .bitmap = &denied},
+			},
+	};
+
+	if (!kvm_can_filter_msrs(vm->kvm_fd))
+		return 0;
+	if (ioctl(vm->vm_fd, KVM_ENABLE_CAP, &exits) < 0)
+		return err_set_errno(err, -errno, "kvm: cannot have MSR accesses handed out");
+	if (ioctl(vm->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_X86_SET_MSR_FILTER");
+	return 0;
+}
+
+static int kvm_vm_open(struct accel_vm *vm, struct err *err)
+{
+	uint64_t identity = KVM_IDENTITY_GPA;
+	int size;
+
+	vm->kvm_fd = kvm_open(err);
+	if (vm->kvm_fd < 0)
+		return vm->kvm_fd;
+	do
+		vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+	while (vm->vm_fd < 0 && errno == EINTR);
+	if (vm->vm_fd < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_CREATE_VM");
+	size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (size < (int)sizeof(struct kvm_run))
+		return err_set(err, -EIO, "kvm: KVM_GET_VCPU_MMAP_SIZE gives %d", size);
+	vm->run_size_bytes = (size_t)size;
+	if (ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_IDENTITY_MAP_ADDR");
+	if (ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_TSS_ADDR");
+	return kvm_vm_filter_msrs(vm, err);
+}
+
+static void kvm_vm_destroy(struct accel_vm *vm)
+{
+	if (vm->vm_fd >= 0)
+		close(vm->vm_fd);
+	if (vm->kvm_fd >= 0)
+		close(vm->kvm_fd);
+	free(vm->vcpu);
+	free(vm);
+}
+
+static struct accel_vm *kvm_vm_create(const struct accel_vm_config *config, struct err *err)
+{
+	struct accel_vm *vm = calloc(1, sizeof(*vm));
+	struct accel_vcpu **vcpus = calloc(config->cpu_count, sizeof(*vcpus));
+
+	if (!vm || !vcpus) {
+		free(vm);
+		free(vcpus);
+		err_set(err, -ENOMEM, "kvm: no memory for a VM");
+		return NULL;
+	}
+	vm->kvm_fd = vm->vm_fd = -1;
+	vm->host = config->host;
+	vm->vcpu = vcpus;
+	vm->cpu_count = config->cpu_count;
+	if (kvm_kick_signal_prepare(err) < 0 || kvm_vm_open(vm, err) < 0) {
+		kvm_vm_destroy(vm);
+		return NULL;
+	}
+	return vm;
+}
+
+static void kvm_vcpu_kick(struct accel_vcpu *vcpu)
+{
+	kvm_vcpu_post(vcpu, KVM_ATTENTION_KICK);
+}
+
+static void kvm_vcpu_intr(struct accel_vcpu *vcpu, bool level)
+{
+	if (level)
+		kvm_vcpu_post(vcpu, KVM_ATTENTION_INTR);
+	else
+		atomic_fetch_and(&vcpu->attention, ~(uint32_t)KVM_ATTENTION_INTR);
+}
+
+static void kvm_vcpu_nmi(struct accel_vcpu *vcpu)
+{
+	kvm_vcpu_post(vcpu, KVM_ATTENTION_NMI);
+}
+
+static void kvm_vcpu_smi(struct accel_vcpu *vcpu)
+{
+	kvm_vcpu_post(vcpu, KVM_ATTENTION_SMI);
+}
+
+static void kvm_vcpu_init(struct accel_vcpu *vcpu)
+{
+	kvm_vcpu_post(vcpu, KVM_ATTENTION_INIT);
+}
+
+static void kvm_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
+{
+	atomic_store(&vcpu->sipi_vector, vector);
+	kvm_vcpu_post(vcpu, KVM_ATTENTION_SIPI);
+}
+
+/* The state is the whole CPU's: what was under way towards the one before is void. */
+static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
+{
+	const struct accel_host *host = vcpu->vm->host;
+	int code;
+
+	atomic_fetch_and(&vcpu->attention, ~(uint32_t)(KVM_ATTENTION_NMI | KVM_ATTENTION_SMI |
+						       KVM_ATTENTION_INIT | KVM_ATTENTION_SIPI));
+	code = kvm_state_load(vcpu, state, err);
+	if (code < 0)
+		return code;
+	vcpu->run->if_flag = (state->rflags >> 9 & 1) != 0;
+	vcpu->run->ready_for_interrupt_injection = 0;
+	host->cr8_write(host->opaque, vcpu->index, state->cr8);
+	return 0;
+}
+
+static size_t kvm_counters(struct accel_vm *vm, const char **names, uint64_t *values, size_t count)
+{
+	static const char *const counter_names[KVM_COUNTER_COUNT] = {
+		"kvm.exits",      "kvm.pio",     "kvm.mmio", "kvm.msr", "kvm.halts", "kvm.interrupt_windows",
+		"kvm.interrupts", "kvm.signals",
+	};
+
+	for (size_t i = 0; i < KVM_COUNTER_COUNT && i < count; i++) {
+		names[i] = counter_names[i];
+		values[i] = 0;
+		for (unsigned cpu = 0; cpu < vm->cpu_count; cpu++)
+			values[i] += vm->vcpu[cpu] ? atomic_load_explicit(&vm->vcpu[cpu]->counter[i],
+									  memory_order_relaxed)
+						   : 0;
+	}
+	return KVM_COUNTER_COUNT;
+}
+
+const struct accel_ops kvm_accel_ops = {
+	.name = "kvm",
+	.probe = kvm_probe,
+	.calibrate = kvm_calibrate,
+	.capabilities = kvm_capabilities,
+	.vm_create = kvm_vm_create,
+	.vm_destroy = kvm_vm_destroy,
+	.mem_map = kvm_mem_map,
+	.mem_unmap = kvm_mem_unmap,
+	.vcpu_create = kvm_vcpu_create,
+	.vcpu_destroy = kvm_vcpu_destroy,
+	.vcpu_run = kvm_vcpu_run,
+	.vcpu_wait = kvm_vcpu_wait,
+	.vcpu_kick = kvm_vcpu_kick,
+	.vcpu_intr = kvm_vcpu_intr,
+	.vcpu_nmi = kvm_vcpu_nmi,
+	.vcpu_smi = kvm_vcpu_smi,
+	.vcpu_init = kvm_vcpu_init,
+	.vcpu_startup = kvm_vcpu_startup,
+	.vcpu_tsc_to_monotonic_ns = kvm_vcpu_tsc_to_monotonic_ns,
+	.state_get = kvm_state_save,
+	.state_set = kvm_state_set,
+	.counters = kvm_counters,
+};

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A vCPU's registers to and from the neutral state. KVM's structures are those of
+ * arch/x86/include/uapi/asm/kvm.h; MSRs are in kvm_msr.c. The vCPU is parked and no access of its is half
+ * done.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "kvm/kvm.h"
+#include "vmm/base/err.h"
+
+_Static_assert(sizeof(((struct kvm_xsave *)0)->region) == X86_XSAVE_SIZE_MAX,
+	       "both hold the standard format");
+
+/* Everything that KVM knows of a vCPU but its MSRs. */
+struct kvm_state {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_debugregs debug;
+	struct kvm_vcpu_events events;
+	struct kvm_xcrs xcrs;
+	struct kvm_xsave xsave;
+};
+
+static int kvm_state_read(struct accel_vcpu *vcpu, struct kvm_state *state, struct err *err)
+{
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &state->regs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_REGS");
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &state->sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_SREGS");
+	if (ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &state->debug) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_DEBUGREGS");
+	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &state->events) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_VCPU_EVENTS");
+	if (ioctl(vcpu->fd, KVM_GET_XSAVE, &state->xsave) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_XSAVE");
+	/* A host without XSAVE has no XCR0 to read. */
+	if (ioctl(vcpu->fd, KVM_GET_XCRS, &state->xcrs) < 0)
+		state->xcrs = (struct kvm_xcrs){.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = 1}};
+	return 0;
+}
+
+/* SREGS before XCRS (CR4.OSXSAVE), XCRS before XSAVE, events last: each would disturb what follows it here.
+ */
+static int kvm_state_write(struct accel_vcpu *vcpu, struct kvm_state *state, struct err *err)
+{
+	if (ioctl(vcpu->fd, KVM_SET_REGS, &state->regs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_REGS");
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &state->sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_SREGS");
+	if (ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &state->debug) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_DEBUGREGS");
+	if (ioctl(vcpu->fd, KVM_SET_XCRS, &state->xcrs) < 0 && state->xcrs.xcrs[0].value != 1)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_XCRS");
+	if (ioctl(vcpu->fd, KVM_SET_XSAVE, &state->xsave) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_XSAVE");
+	return 0;
+}
+
+static struct x86_segment_state kvm_segment_save(const struct kvm_segment *segment)
+{
+	unsigned low = segment->type | segment->s << 4 | segment->dpl << 5 | segment->present << 7;
+	unsigned high = segment->avl << 12 | segment->l << 13 | segment->db << 14 | segment->g << 15;
+
+	return (struct x86_segment_state){
+		.base = segment->base,
+		.limit = segment->limit,
+		.selector = segment->selector,
+		.attributes = (uint16_t)(low | high | (segment->unusable ? X86_SEGMENT_UNUSABLE : 0)),
+	};
+}
+
+/* An unusable segment that says "present" would be usable on AMD hosts, which have only that bit. */
+static struct kvm_segment kvm_segment_load(const struct x86_segment_state *state)
+{
+	unsigned attributes = state->attributes;
+	bool unusable = attributes & X86_SEGMENT_UNUSABLE;
+
+	return (struct kvm_segment){
+		.base = state->base,
+		.limit = state->limit,
+		.selector = state->selector,
+		.type = attributes & 15,
+		.s = attributes >> 4 & 1,
+		.dpl = attributes >> 5 & 3,
+		.present = unusable ? 0 : attributes >> 7 & 1,
+		.avl = attributes >> 12 & 1,
+		.l = attributes >> 13 & 1,
+		.db = attributes >> 14 & 1,
+		.g = attributes >> 15 & 1,
+		.unusable = unusable,
+	};
+}
+
+static void kvm_segments_save(const struct kvm_sregs *sregs, struct x86_cpu_state *state)
+{
+	state->segment[X86_ES] = kvm_segment_save(&sregs->es);
+	state->segment[X86_CS] = kvm_segment_save(&sregs->cs);
+	state->segment[X86_SS] = kvm_segment_save(&sregs->ss);
+	state->segment[X86_DS] = kvm_segment_save(&sregs->ds);
+	state->segment[X86_FS] = kvm_segment_save(&sregs->fs);
+	state->segment[X86_GS] = kvm_segment_save(&sregs->gs);
+	state->segment[X86_LDTR] = kvm_segment_save(&sregs->ldt);
+	state->segment[X86_TR] = kvm_segment_save(&sregs->tr);
+	state->gdtr = (struct x86_table_state){.base = sregs->gdt.base, .limit = sregs->gdt.limit};
+	state->idtr = (struct x86_table_state){.base = sregs->idt.base, .limit = sregs->idt.limit};
+}
+
+static void kvm_segments_load(const struct x86_cpu_state *state, struct kvm_sregs *sregs)
+{
+	sregs->es = kvm_segment_load(&state->segment[X86_ES]);
+	sregs->cs = kvm_segment_load(&state->segment[X86_CS]);
+	sregs->ss = kvm_segment_load(&state->segment[X86_SS]);
+	sregs->ds = kvm_segment_load(&state->segment[X86_DS]);
+	sregs->fs = kvm_segment_load(&state->segment[X86_FS]);
+	sregs->gs = kvm_segment_load(&state->segment[X86_GS]);
+	sregs->ldt = kvm_segment_load(&state->segment[X86_LDTR]);
+	sregs->tr = kvm_segment_load(&state->segment[X86_TR]);
+	sregs->gdt = (struct kvm_dtable){.base = state->gdtr.base, .limit = state->gdtr.limit};
+	sregs->idt = (struct kvm_dtable){.base = state->idtr.base, .limit = state->idtr.limit};
+}
+
+static void kvm_gprs_save(const struct kvm_regs *regs, struct x86_cpu_state *state)
+{
+	const uint64_t gpr[X86_GPR_COUNT] = {
+		regs->rax, regs->rcx, regs->rdx, regs->rbx, regs->rsp, regs->rbp, regs->rsi, regs->rdi,
+		regs->r8,  regs->r9,  regs->r10, regs->r11, regs->r12, regs->r13, regs->r14, regs->r15,
+	};
+
+	memcpy(state->gpr, gpr, sizeof(gpr));
+	state->rip = regs->rip;
+	state->rflags = regs->rflags;
+}
+
+static struct kvm_regs kvm_gprs_load(const struct x86_cpu_state *state)
+{
+	const uint64_t *gpr = state->gpr;
+
+	return (struct kvm_regs){
+		.rax = gpr[X86_RAX],
+		.rcx = gpr[X86_RCX],
+		.rdx = gpr[X86_RDX],
+		.rbx = gpr[X86_RBX],
+		.rsp = gpr[X86_RSP],
+		.rbp = gpr[X86_RBP],
+		.rsi = gpr[X86_RSI],
+		.rdi = gpr[X86_RDI],
+		.r8 = gpr[X86_R8],
+		.r9 = gpr[X86_R9],
+		.r10 = gpr[X86_R10],
+		.r11 = gpr[X86_R11],
+		.r12 = gpr[X86_R12],
+		.r13 = gpr[X86_R13],
+		.r14 = gpr[X86_R14],
+		.r15 = gpr[X86_R15],
+		.rip = state->rip,
+		.rflags = state->rflags,
+	};
+}
+
+static struct x86_event_state kvm_event_save(const struct kvm_vcpu_events *events)
+{
+	if (events->exception.injected)
+		return (struct x86_event_state){
+			.injected = true,
+			.vector = events->exception.nr,
+			.has_error_code = events->exception.has_error_code,
+			.error_code = events->exception.error_code,
+		};
+	return (struct x86_event_state){
+		.injected = events->interrupt.injected,
+		.vector = events->interrupt.nr,
+		.is_interrupt = !events->interrupt.soft,
+		.is_software = events->interrupt.soft,
+	};
+}
+
+static void kvm_events_save(const struct kvm_vcpu_events *events, struct x86_cpu_state *state)
+{
+	state->event = kvm_event_save(events);
+	state->nmi_pending = events->nmi.pending || events->nmi.injected;
+	state->nmi_masked = events->nmi.masked && !events->nmi.injected;
+	state->interrupt_shadow = events->interrupt.shadow;
+	state->smm = events->smi.smm;
+}
+
+/* A software event that is an exception (INT3, INTO) is delivered as one: RIP is that of its instruction. */
+static struct kvm_vcpu_events kvm_events_load(const struct x86_cpu_state *state)
+{
+	const struct x86_event_state *event = &state->event;
+	bool is_interrupt =
+		event->is_interrupt || (event->is_software && event->vector != 3 && event->vector != 4);
+	struct kvm_vcpu_events events = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+		.nmi.pending = state->nmi_pending,
+		.nmi.masked = state->nmi_masked,
+		.interrupt.shadow =
+			state->interrupt_shadow ? KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0,
+	};
+
+	if (event->injected && is_interrupt) {
+		events.interrupt.injected = 1;
+		events.interrupt.nr = event->vector;
+		events.interrupt.soft = event->is_software;
+	} else if (event->injected) {
+		events.exception.injected = 1;
+		events.exception.nr = event->vector;
+		events.exception.has_error_code = event->has_error_code;
+		events.exception.error_code = event->error_code;
+	}
+	return events;
+}
+
+static void kvm_debug_save(const struct kvm_debugregs *debug, struct x86_cpu_state *state)
+{
+	for (unsigned i = 0; i < 4; i++)
+		state->dr[i] = debug->db[i];
+	state->dr[6] = debug->dr6;
+	state->dr[7] = debug->dr7;
+}
+
+static struct kvm_debugregs kvm_debug_load(const struct x86_cpu_state *state)
+{
+	return (struct kvm_debugregs){
+		.db = {state->dr[0], state->dr[1], state->dr[2], state->dr[3]},
+		.dr6 = state->dr[6],
+		.dr7 = state->dr[7],
+	};
+}
+
+int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
+{
+	struct kvm_state kvm = {0};
+	int code = kvm_state_read(vcpu, &kvm, err);
+
+	memset(state, 0, sizeof(*state));
+	if (code < 0)
+		return code;
+	kvm_gprs_save(&kvm.regs, state);
+	kvm_segments_save(&kvm.sregs, state);
+	state->cr0 = kvm.sregs.cr0;
+	state->cr2 = kvm.sregs.cr2;
+	state->cr3 = kvm.sregs.cr3;
+	state->cr4 = kvm.sregs.cr4;
+	state->cr8 = kvm.sregs.cr8;
+	state->efer = kvm.sregs.efer;
+	kvm_debug_save(&kvm.debug, state);
+	state->xcr0 = kvm.xcrs.xcrs[0].value;
+	memcpy(state->xsave, kvm.xsave.region, sizeof(state->xsave));
+	kvm_events_save(&kvm.events, state);
+	state->nmi_pending |= (atomic_load(&vcpu->attention) & KVM_ATTENTION_NMI) != 0;
+	state->mp_state = vcpu->mp_state;
+	state->sipi_vector = atomic_load(&vcpu->sipi_vector);
+	return kvm_msr_save(vcpu, state, err);
+}
+
+static int kvm_state_load_sregs(struct accel_vcpu *vcpu, const struct x86_cpu_state *state,
+				struct kvm_sregs *sregs, struct err *err)
+{
+	/* What the neutral state does not have (the local APIC's base) stays. */
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_SREGS");
+	memset(sregs->interrupt_bitmap, 0, sizeof(sregs->interrupt_bitmap));
+	kvm_segments_load(state, sregs);
+	sregs->cr0 = state->cr0;
+	sregs->cr2 = state->cr2;
+	sregs->cr3 = state->cr3;
+	sregs->cr4 = state->cr4;
+	sregs->cr8 = state->cr8;
+	sregs->efer = state->efer;
+	return 0;
+}
+
+int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
+{
+	struct kvm_vcpu_events events = kvm_events_load(state);
+	struct kvm_state kvm = {
+		.regs = kvm_gprs_load(state),
+		.debug = kvm_debug_load(state),
+		.xcrs = {.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = state->xcr0}},
+	};
+	int code = kvm_state_load_sregs(vcpu, state, &kvm.sregs, err);
+
+	memcpy(kvm.xsave.region, state->xsave, sizeof(kvm.xsave.region));
+	if (code == 0)
+		code = kvm_state_write(vcpu, &kvm, err);
+	if (code == 0)
+		code = kvm_msr_load(vcpu, state, err);
+	if (code < 0)
+		return code;
+	if (ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_VCPU_EVENTS");
+	vcpu->run->cr8 = state->cr8;
+	vcpu->cr8_entered = state->cr8;
+	vcpu->mp_state = state->mp_state;
+	atomic_store(&vcpu->sipi_vector, state->sipi_vector);
+	kvm_vcpu_refresh_anchor(vcpu, true);
+	return 0;
+}
+
+int kvm_state_set_apic_base(struct accel_vcpu *vcpu, uint64_t apic_base, struct err *err)
+{
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_SREGS");
+	sregs.apic_base = apic_base;
+	memset(sregs.interrupt_bitmap, 0, sizeof(sregs.interrupt_bitmap));
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_SREGS");
+	return 0;
+}
