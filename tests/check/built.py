@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the built objects and the build's own description tell: hidden state, sources that nobody compiles, scripts
-that do not parse."""
+that do not parse, generated files that are stale."""
 import glob
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -84,5 +85,21 @@ def check_scripts_parse(_build):
     return problems
 
 
+def check_generated_files_are_fresh(build):
+    """Each line of tools/generated.txt is `FILE: COMMAND`; the command prints what the file must hold."""
+    problems = []
+    for line in tree.read("tools/generated.txt").split("\n"):
+        if not line or line.startswith("#"):
+            continue
+        path, _, command = line.partition(":")
+        words = [word.replace("@build@", build) for word in shlex.split(command)]
+        result = run(*words, cwd=tree.TOP)
+        if result.returncode:
+            problems.append(f"{path}: `{command.strip()}` failed: {result.stderr.strip()}")
+        elif result.stdout != tree.read(path):
+            problems.append(f"{path} is stale: write the output of `{command.strip()}` to it")
+    return problems
+
+
 CHECKS = [check_no_mutable_file_scope, check_every_source_is_compiled, check_every_fuzz_target_has_a_corpus,
-          check_scripts_parse]
+          check_scripts_parse, check_generated_files_are_fresh]
