@@ -234,7 +234,9 @@ void x86_code_segments_changed(struct x86_cpu *cpu)
 	for (unsigned i = SEG_ES; i <= SEG_GS; i++) {
 		const struct x86_segment *s = &cpu->seg[i];
 
-		if (s->usable && !s->base && s->limit == UINT32_MAX && (SEG_ATTR_TYPE(s->attributes) & 0xe) == 2)
+		bool base_counts = i == SEG_FS || i == SEG_GS; /* their fast forms add it */
+
+		if (s->usable && (!s->base || base_counts) && s->limit == UINT32_MAX && (SEG_ATTR_TYPE(s->attributes) & 0xe) == 2)
 			flat |= 1u << i;
 	}
 	cpu->flat_segments = (uint16_t)flat;
@@ -340,13 +342,9 @@ struct x86_op *x86_code_find(struct x86_cpu *cpu)
 {
 	uint64_t linear = x86_code_linear_rip(cpu);
 	unsigned mode = cpu->link_key[0] & 0xff;
-	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(linear)];
-	struct x86_op *op;
+	struct x86_op *op = (mode & CODE_MODE_LIMITED) ? NULL : x86_jump_probe(cpu, cpu->code, linear);
 
-	if (jump->linear == linear && (jump->key == cpu->link_key[0] || jump->key == cpu->link_key[1]) &&
-	    !(mode & CODE_MODE_LIMITED) && jump->op->fn != op_stale)
-		op = jump->op;
-	else
+	if (!op || op->fn == op_stale)
 		op = find_by_page(cpu, linear, mode);
 	if (op)
 		cpu->r[REG_RIP] = cpu->rip - op->off;

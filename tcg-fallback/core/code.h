@@ -15,7 +15,8 @@
 #define CODE_ARENA_SLOTS  (160u * 1024) /* 5 MiB: a kernel boot's working set; with all else it stays under 16 MiB */
 #define CODE_ENTRY_HASH   16384u
 #define CODE_PAGE_HASH    2048u
-#define CODE_JUMPS        4096u
+#define CODE_JUMP_BITS    13          /* 8192 x 24 bytes */
+#define CODE_JUMPS        (1u << CODE_JUMP_BITS)
 #define CODE_BLOCK_INSNS  64u         /* bounds the work that dropping a block costs */
 #define CODE_BLOCK_SLOTS  (CODE_BLOCK_INSNS * 4 + 8)
 
@@ -69,7 +70,17 @@ struct x86_code {
 
 static inline unsigned x86_jump_hash(uint64_t linear)
 {
-	return (unsigned)(linear ^ linear >> 12) & (CODE_JUMPS - 1);
+	return (unsigned)((linear * 0x9e3779b97f4a7c15ull) >> (64 - CODE_JUMP_BITS));
+}
+
+/* The jump cache's answer for a linear RIP, or NULL. Its op may have become stale. */
+static inline struct x86_op *x86_jump_probe(const struct x86_cpu *cpu, const struct x86_code *code, uint64_t linear)
+{
+	const struct x86_jump *jump = &code->jump[x86_jump_hash(linear)];
+
+	if (__builtin_expect(jump->linear != linear || (jump->key != cpu->link_key[0] && jump->key != cpu->link_key[1]), 0))
+		return NULL;
+	return jump->op;
 }
 
 struct x86_code *x86_code_create(void);

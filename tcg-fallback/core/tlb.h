@@ -20,7 +20,7 @@
 #define PAGE_SIZE 4096u
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
 
-#define TLB_BITS    9 /* 2 MiB of reach in 4 KiB pages; 20 KiB a table */
+#define TLB_BITS    10 /* 4 MiB of reach in 4 KiB pages; 40 KiB a table */
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define TLB_SPACES  8 /* Linux uses 6 PCIDs a CPU */
 #define TLB_EMPTY   UINT64_MAX

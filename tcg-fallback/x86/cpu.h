@@ -207,7 +207,7 @@ struct x86_cpu {
 	uint8_t mode_bits;         /* 16, 32 or 64: default operand/address mode of CS */
 	bool long_mode;            /* EFER.LMA */
 	bool intr_shadow;          /* STI or MOV SS: no interrupt before the next instruction has completed */
-	uint16_t flat_segments;    /* bit SEG_*: writable data from 0 to 4 GiB, needs no check; engine only */
+	uint16_t flat_segments;    /* bit SEG_*: writable data, no limit, base 0 but for FS and GS; engine only */
 	struct x86_tlb_entry *tlb_hot; /* the entries that inline lookups see: those of the context, or a table that misses */
 	uint64_t miss;             /* linear address that a fast handler could not access; engine only */
 	uint64_t link_key[2];      /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h */

@@ -33,6 +33,8 @@
 #define ADDRESS_BIS(cpu, op) ADDRESS_SUM(cpu, op)
 #define ADDRESS_SEG(cpu, op) (ADDRESS_SUM(cpu, op) + (cpu)->seg[(op)->seg].base)
 #define ADDRESS_32(cpu, op)  ((uint32_t)ADDRESS_SUM(cpu, op))
+#define ADDRESS_B32(cpu, op) ((uint32_t)ADDRESS_BD(cpu, op))
+#define ADDRESS_S32(cpu, op) ((uint32_t)ADDRESS_SEG(cpu, op))
 
 /* 32-bit mode: a segment that is not flat needs checks that only the general form makes. */
 #define GUARD_BD(cpu, op)
@@ -43,6 +45,9 @@
 		if (__builtin_expect(!((cpu)->flat_segments >> (op)->seg & 1), 0))        \
 			OP_TAIL(op_miss_general, cpu, op);                                \
 	} while (0)
+
+#define GUARD_B32(cpu, op) GUARD_32(cpu, op)
+#define GUARD_S32(cpu, op) GUARD_32(cpu, op)
 
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -62,7 +67,9 @@
 #define ST(bits_, ptr_, v_) GUEST_ST(guest##bits_, ptr_, v_)
 
 /* X(ea, ...) for each address form, and X(bits, ...) for each width. */
-#define FOR_EA(X, ...)   X(BD, __VA_ARGS__) X(BIS, __VA_ARGS__) X(SEG, __VA_ARGS__) X(32, __VA_ARGS__)
+#define FOR_EA(X, ...)                                                                          \
+	X(BD, __VA_ARGS__) X(BIS, __VA_ARGS__) X(SEG, __VA_ARGS__) X(32, __VA_ARGS__)           \
+	X(B32, __VA_ARGS__) X(S32, __VA_ARGS__)
 #define FOR_BITS(X, ...) X(8, __VA_ARGS__) X(16, __VA_ARGS__) X(32, __VA_ARGS__) X(64, __VA_ARGS__)
 
 

@@ -21,13 +21,12 @@ static inline uint64_t target_rip(const struct x86_cpu *cpu, const struct x86_op
 	return cpu->mode_bits == 64 ? rip : (uint32_t)rip;
 }
 
-/* A direct jump that is not linked, cannot be, or must not go on now. */
-static struct x86_op *take(struct x86_cpu *cpu, struct x86_op *op)
+/* Links a direct jump within the page. */
+static struct x86_op *take_slowly(struct x86_cpu *cpu, struct x86_op *op)
 {
 	uint64_t flushes = cpu->code->flushes;
 	struct x86_op *target;
 
-	cpu->rip = target_rip(cpu, op);
 	if (attention(cpu))
 		return NULL;
 	target = x86_code_find(cpu);
@@ -38,12 +37,19 @@ static struct x86_op *take(struct x86_cpu *cpu, struct x86_op *op)
 	return target;
 }
 
+/* A direct jump that is not linked, cannot be, or must not go on now. */
 static struct x86_op *op_take(struct x86_cpu *cpu, struct x86_op *op)
 {
-	struct x86_op *target = take(cpu, op);
+	struct x86_op *target;
 
-	if (!target)
-		return NULL;
+	cpu->rip = target_rip(cpu, op);
+	target = (uint32_t)op->disp < PAGE_SIZE ? NULL : x86_jump_probe(cpu, cpu->code, cpu->rip);
+	if (UNLIKELY(!target) || attention(cpu)) {
+		target = take_slowly(cpu, op);
+		if (!target)
+			return NULL;
+	}
+	cpu->r[REG_RIP] = cpu->rip - target->off;
 	OP_GOTO(cpu, target);
 }
 
@@ -261,17 +267,16 @@ static struct x86_op *op_at_rip(struct x86_cpu *cpu, struct x86_op *op)
 	OP_GOTO(cpu, target);
 }
 
-/* An indirect jump: the jump cache inline, all else out of line. */
-#define GO_TO_RIP(rip_)                                                                                     \
-	do {                                                                                                \
-		const uint64_t to_ = (rip_);                                                                \
-		const struct x86_jump *const jump_ = &cpu->code->jump[x86_jump_hash(to_)];                  \
-		cpu->rip = to_;                                                                             \
-		if (UNLIKELY(jump_->linear != to_) || attention(cpu) ||                                     \
-		    (jump_->key != cpu->link_key[0] && jump_->key != cpu->link_key[1]))                     \
-			OP_TAIL(op_at_rip, cpu, op);                                                        \
-		cpu->r[REG_RIP] = to_ - jump_->op->off;                                                     \
-		OP_GOTO(cpu, jump_->op);                                                                    \
+/* An indirect jump: the jump cache inline, all else out of line. CS is flat: RIP is linear. */
+#define GO_TO_RIP(rip_)                                                                 \
+	do {                                                                            \
+		const uint64_t to_ = (rip_);                                            \
+		struct x86_op *const target_ = x86_jump_probe(cpu, cpu->code, to_);     \
+		cpu->rip = to_;                                                         \
+		if (UNLIKELY(!target_) || attention(cpu))                               \
+			OP_TAIL(op_at_rip, cpu, op);                                    \
+		cpu->r[REG_RIP] = to_ - target_->off;                                   \
+		OP_GOTO(cpu, target_);                                                  \
 	} while (0)
 
 /* In 64-bit mode a target must be canonical before anything changes. */

@@ -29,6 +29,15 @@ static void lower_rip_relative(const struct x86_lowering *l, struct x86_op *op)
 	op->disp = (int32_t)disp;
 }
 
+static enum x86_ea lower_ea_32(const struct x86_insn *in, const struct x86_op *op)
+{
+	if (in->addrsize != 4)
+		return EA_NONE;
+	if (in->seg == SEG_FS || in->seg == SEG_GS)
+		return EA_S32;
+	return op->index == REG_ZERO ? EA_B32 : EA_32;
+}
+
 enum x86_ea x86_lower_ea(const struct x86_lowering *l, struct x86_op *op)
 {
 	const struct x86_insn *in = l->in;
@@ -43,7 +52,7 @@ enum x86_ea x86_lower_ea(const struct x86_lowering *l, struct x86_op *op)
 	if (in->base == REG_RIP)
 		lower_rip_relative(l, op);
 	if (!lowering_is64(l))
-		return in->addrsize == 4 ? EA_32 : EA_NONE;
+		return lower_ea_32(in, op);
 	if (in->addrsize != 8)
 		return EA_NONE;
 	if (in->seg == SEG_FS || in->seg == SEG_GS)

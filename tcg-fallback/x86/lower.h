@@ -13,7 +13,9 @@ enum x86_ea {
 	EA_BD,   /* 64-bit mode: base + displacement */
 	EA_BIS,  /* base + index << scale + displacement */
 	EA_SEG,  /* the same plus the base of FS or GS */
-	EA_32,   /* 32-bit mode, flat segment: the same cut to 32 bits */
+	EA_32,   /* 32-bit mode, flat segment: EA_BIS cut to 32 bits */
+	EA_B32,  /* EA_BD cut to 32 bits */
+	EA_S32,  /* EA_SEG cut to 32 bits, FS or GS without a limit */
 	EA_KINDS,
 	EA_NONE  /* anything else: general form */
 };
