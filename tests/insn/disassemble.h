@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Prints an experiment's first instruction by capstone, whose names collide with the engine's. */
+/* Prints an experiment's instructions, one a line, by capstone, whose names collide with the engine's. */
 #pragma once
 
 #include "tests/insn/oracle.h"

@@ -110,7 +110,7 @@ static uint8_t make_modrm(struct random *random, const struct oracle_form *form)
 }
 
 bool generate_code(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
-		   struct oracle_case *test, struct x86_insn *in)
+		   uint8_t code[X86_INSN_LEN_MAX], struct x86_insn *in)
 {
 	if (!(form->mode64 >> (mode->bits == 64) & 1) || (mode->bits != 64 && form->w == 2))
 		return false;
@@ -118,15 +118,13 @@ bool generate_code(struct random *random, const struct x86_decode_mode *mode, co
 		unsigned at;
 
 		for (unsigned i = 0; i < X86_INSN_LEN_MAX; i++)
-			test->code[i] = (uint8_t)random_u64(random);
-		at = put_prefixes(random, mode, form, test->code);
-		at += put_opcode(random, mode, form, test->code + at);
+			code[i] = (uint8_t)random_u64(random);
+		at = put_prefixes(random, mode, form, code);
+		at += put_opcode(random, mode, form, code + at);
 		if (form->modrm)
-			test->code[at] = make_modrm(random, form);
-		if (x86_decode(mode, test->code, X86_INSN_LEN_MAX, in) == X86_DECODE_OK && in->row == form->row) {
-			test->code_size = in->len;
+			code[at] = make_modrm(random, form);
+		if (x86_decode(mode, code, X86_INSN_LEN_MAX, in) == X86_DECODE_OK && in->row == form->row)
 			return true;
-		}
 	}
 	return false;
 }
@@ -269,13 +267,13 @@ static uint64_t sign_extended_disp32(uint64_t value)
 }
 
 /* Overwrites the displacement in the code, which ends the instruction but for an immediate. */
-static void patch_disp32(const struct x86_insn *in, struct oracle_case *test, uint64_t disp)
+static void patch_disp32(const struct x86_insn *in, uint8_t *code, uint64_t disp)
 {
 	const uint32_t old = (uint32_t)in->disp, new = (uint32_t)disp;
 
-	for (unsigned i = 1; i + 4 <= in->len; i++)
-		if (!memcmp(test->code + in->len - 4 - i + 1, &old, 4)) {
-			memcpy(test->code + in->len - 4 - i + 1, &new, 4);
+	for (unsigned i = in->len - 4u; i > 0; i--)
+		if (!memcmp(code + i, &old, 4)) {
+			memcpy(code + i, &new, 4);
 			return;
 		}
 }
@@ -293,8 +291,9 @@ static uint64_t segment_base(const struct x86_insn *in, const struct oracle_case
 }
 
 /* Chooses base register (or displacement) so that the operand lies at the target. */
-static void aim_memory(struct random *random, const struct x86_insn *in, struct oracle_case *test)
+static void aim_memory(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test)
 {
+	uint8_t *code = test->code + at;
 	uint64_t *r = test->state.r;
 	const uint64_t target = pick_target(random) - segment_base(in, test);
 	uint64_t rest = target;
@@ -305,16 +304,16 @@ static void aim_memory(struct random *random, const struct x86_insn *in, struct 
 		rest -= r[in->index] << in->scale;
 	}
 	if (in->base == REG_RIP) {
-		patch_disp32(in, test, rest - (test->state.rip + in->len));
+		patch_disp32(in, code, rest - (test->state.rip + at + in->len));
 	} else if (in->base == REG_ZERO || in->base == in->index) {
 		if (has_disp32(in))
-			patch_disp32(in, test, rest - (in->base == REG_ZERO ? 0 : r[in->index]));
+			patch_disp32(in, code, rest - (in->base == REG_ZERO ? 0 : r[in->index]));
 	} else {
 		const bool shorten = has_disp32(in) && random_one_in(random, 2);
 
 		if (shorten) {
 			r[in->base] = sign_extended_disp32(random_u64(random)) >> 8;
-			patch_disp32(in, test, rest - r[in->base]);
+			patch_disp32(in, code, rest - r[in->base]);
 			return;
 		}
 		r[in->base] = rest - (uint64_t)in->disp;
@@ -323,11 +322,11 @@ static void aim_memory(struct random *random, const struct x86_insn *in, struct 
 	}
 }
 
-static void aim_moffs(struct random *random, const struct x86_insn *in, struct oracle_case *test)
+static void aim_moffs(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test)
 {
 	const uint64_t target = pick_target(random) - segment_base(in, test);
 
-	memcpy(test->code + in->len - in->addrsize, &target, in->addrsize);
+	memcpy(test->code + at + in->len - in->addrsize, &target, in->addrsize);
 }
 
 static bool row_is(const struct x86_insn *in, const char *const *names)
@@ -390,27 +389,28 @@ static void aim_values(struct random *random, const struct x86_insn *in, struct 
 		r[random_below(random, 16)] = r[REG_RAX];
 }
 
-void generate_state(struct random *random, const struct x86_insn *in, struct oracle_case *test)
+void generate_state(struct random *random, struct oracle_case *test)
 {
 	struct oracle_state *state = &test->state;
 
 	for (unsigned i = 0; i < 16; i++)
 		state->r[i] = interesting_u64(random);
-	state->rip = ORACLE_CODE_END - in->len - (random_one_in(random, 2) ? 0 : random_below(random, 64));
-	if (random_one_in(random, 8))
-		state->rip = ORACLE_CODE + ORACLE_PAGE - random_below(random, 15);
 	state->rflags = random_flags(random);
 	state->fs_base = ORACLE_DATA + 0x100;
 	state->gs_base = ORACLE_DATA + random_below(random, ORACLE_PAGE);
 	fill_fx(random, &state->fx);
 	fill_data(random, test->data);
+}
+
+void generate_aim(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test)
+{
 	aim_values(random, in, test);
 	aim_implicit(random, in, test);
 	if (x86_insn_is_mem(in))
-		aim_memory(random, in, test);
+		aim_memory(random, in, at, test);
 	else if (x86_rows[in->row].mem_access && !in->has_modrm && in->disp)
-		aim_moffs(random, in, test);
+		aim_moffs(random, in, at, test);
 	if (test->bits == 32)
 		for (unsigned i = 0; i < 16; i++)
-			state->r[i] = i < 8 ? (uint32_t)state->r[i] : 0;
+			test->state.r[i] = i < 8 ? (uint32_t)test->state.r[i] : 0;
 }

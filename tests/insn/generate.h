@@ -24,10 +24,13 @@ bool generate_wanted(const struct x86_row *row, uint16_t index);
 
 /* Bytes of the row in a random form; false when none came out (the mode lacks it). */
 bool generate_code(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
-		   struct oracle_case *test, struct x86_insn *in);
+		   uint8_t code[X86_INSN_LEN_MAX], struct x86_insn *in);
+
+/* Random registers, flags, vectors and memory. */
+void generate_state(struct random *random, struct oracle_case *test);
 
 /*
- * Random registers, flags, vectors and memory for the decoded instruction at `test->code`: addresses mostly within the data
- * pages (often across a page's end, sometimes outside), counts mostly small.
+ * Changes state, displacements and memory for the instruction at test->code + at, of which state.rip is the start:
+ * addresses mostly within the data pages (often across a page's end, sometimes outside), counts mostly small.
  */
-void generate_state(struct random *random, const struct x86_insn *in, struct oracle_case *test);
+void generate_aim(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test);

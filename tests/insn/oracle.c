@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Executes every user-mode row of insn.tab in many forms and states on the host CPU and on the built-in engine, and compares.
+ * Executes every user-mode row of insn.tab in many forms and states, and random sequences of them, on the host CPU and on the built-in engine, and compares.
  *
- *	oracle [--cases N] [--seed S] [--row MNEMONIC|LINE] [--bits 32|64] [--one SEED]
+ *	oracle [--cases N] [--seed S] [--row MNEMONIC|LINE|sequence] [--bits 32|64] [--one SEED]
  *
  * --cases is the total over all rows and modes; a difference is printed with the --row, --bits and --one that repeat it.
  */
@@ -18,8 +18,10 @@
 #include "tests/insn/guest.h"
 #include "tests/insn/host_features.h"
 #include "tests/insn/native.h"
+#include "tests/insn/sequence.h"
 
 #define STATES_PER_CODE      4u
+#define SEQUENCES_PRINTED    8u
 #define DIFFERENCES_PER_ROW  2u /* printed ones */
 
 struct oracle {
@@ -42,47 +44,99 @@ struct options {
 static void print_state(const struct oracle_state *state)
 {
 	for (unsigned i = 0; i < 16; i++)
-		printf("%sr%-2u %016" PRIx64, i % 4 ? "  " : "\n    ", i, state->r[i]);
+		printf("%sr%-2u %016" PRIx64, i % 4 ? "  " : i ? "\n    " : "    ", i, state->r[i]);
 	printf("\n    rip %" PRIx64 " rflags %" PRIx64 " fcw %04x fsw %04x ftw %02x mxcsr %04x\n", state->rip, state->rflags,
 	       state->fx.control, state->fx.status, state->fx.tags, state->fx.mxcsr);
 }
 
+/* in: NULL for a sequence. */
 static void print_difference(struct oracle *oracle, const struct x86_insn *in, uint64_t one)
 {
 	const struct oracle_case *test = &oracle->test;
 
-	printf("%s (insn.tab:%u), repeat with --row %u --bits %u --one %#" PRIx64 ":", x86_rows[in->row].mnemonic,
-	       x86_row_lines[in->row], x86_row_lines[in->row], test->bits, one);
+	if (in)
+		printf("%s (insn.tab:%u), repeat with --row %u", x86_rows[in->row].mnemonic, x86_row_lines[in->row],
+		       x86_row_lines[in->row]);
+	else
+		printf("sequence, repeat with --row sequence");
+	printf(" --bits %u --one %#" PRIx64 " (%s):", test->bits, one, test->step ? "stepped" : "in a block");
 	for (unsigned i = 0; i < test->code_size; i++)
 		printf(" %02x", test->code[i]);
-	printf("  ");
+	printf("\n");
 	disassemble_print(test);
 	print_state(&test->state);
 	compare_results(test, in, &oracle->result[0], &oracle->result[1], stdout);
 }
 
-/* The experiments that one seed makes: one encoding, several states. Returns how many differ. */
+/* Against a page's end or the end of the code. */
+static uint64_t pick_rip(struct random *random, unsigned len)
+{
+	if (random_one_in(random, 8))
+		return ORACLE_CODE + ORACLE_PAGE - random_below(random, 15);
+	return ORACLE_CODE_END - len - (random_one_in(random, 2) ? 0 : 1 + random_below(random, 64));
+}
+
+static bool run_and_compare(struct oracle *oracle, const struct x86_insn *in)
+{
+	oracle->run++;
+	for (unsigned r = 0; r < 2; r++)
+		oracle->runner[r]->run(oracle->self[r], &oracle->test, &oracle->result[r]);
+	return compare_results(&oracle->test, in, &oracle->result[0], &oracle->result[1], NULL);
+}
+
+/*
+ * The experiments that one seed makes: one encoding, several states; stepped, or run up to an INT3 so that it is part of a
+ * block. Returns how many differ.
+ */
 static unsigned run_seed(struct oracle *oracle, const struct oracle_form *form, uint64_t seed, bool print)
 {
 	struct random random = {.state = seed};
+	struct oracle_case *test = &oracle->test;
 	struct x86_insn in;
 	unsigned different = 0;
 
-	if (!generate_code(&random, &oracle->mode, form, &oracle->test, &in))
+	if (!generate_code(&random, &oracle->mode, form, test->code, &in))
 		return 0;
+	test->step = (x86_rows[in.row].properties & X86_PROP_JUMP) || random_one_in(&random, 4);
+	test->code[in.len] = 0xcc;
+	test->code_size = in.len + (test->step ? 0u : 1u);
 	for (unsigned i = 0; i < STATES_PER_CODE; i++) {
-		generate_state(&random, &in, &oracle->test);
-		x86_decode(&oracle->mode, oracle->test.code, oracle->test.code_size, &in);
-		oracle->run++;
-		for (unsigned r = 0; r < 2; r++)
-			oracle->runner[r]->run(oracle->self[r], &oracle->test, &oracle->result[r]);
-		if (compare_results(&oracle->test, &in, &oracle->result[0], &oracle->result[1], NULL))
+		test->state.rip = pick_rip(&random, test->code_size);
+		generate_state(&random, test);
+		generate_aim(&random, &in, 0, test);
+		x86_decode(&oracle->mode, test->code, in.len, &in);
+		if (run_and_compare(oracle, &in))
 			continue;
 		if (print && !different)
 			print_difference(oracle, &in, seed);
 		different++;
 	}
 	return different;
+}
+
+static unsigned run_sequence(struct oracle *oracle, uint64_t seed, bool print)
+{
+	struct random random = {.state = seed};
+
+	oracle->test.step = false;
+	sequence_generate(&random, &oracle->mode, &oracle->test);
+	if (run_and_compare(oracle, NULL))
+		return 0;
+	if (print)
+		print_difference(oracle, NULL, seed);
+	return 1;
+}
+
+static void run_sequences(struct oracle *oracle, const struct options *options, unsigned long cases)
+{
+	struct random random = {.state = options->seed * 7919 + oracle->mode.bits};
+	unsigned long different = 0;
+
+	for (unsigned long i = 0; i < cases; i++)
+		different += run_sequence(oracle, options->has_one ? options->one : random_u64(&random), different < SEQUENCES_PRINTED);
+	if (different)
+		printf("== sequences %u bits: %lu of %lu differ\n", oracle->mode.bits, different, cases);
+	oracle->different += different;
 }
 
 static void run_form(struct oracle *oracle, const struct oracle_form *form, const struct options *options,
@@ -119,7 +173,8 @@ static bool is_selected(const struct oracle_form *form, const struct options *op
 /* Rows of 32-bit code get a quarter of the cases when 64-bit code has them too. */
 static void run_mode(struct oracle *oracle, uint8_t bits, const struct options *options, unsigned long rows)
 {
-	const unsigned long share = options->cases / rows / STATES_PER_CODE;
+	const bool sequences = !options->row || !strcmp(options->row, "sequence");
+	const unsigned long share = rows ? options->cases * 3 / 4 / rows / STATES_PER_CODE : 0;
 
 	oracle->mode = (struct x86_decode_mode){.bits = bits, .stack32 = true, .protected_mode = true};
 	host_features(oracle->mode.feature);
@@ -131,6 +186,8 @@ static void run_mode(struct oracle *oracle, uint8_t bits, const struct options *
 		if (is_selected(form, options))
 			run_form(oracle, form, options, options->has_one ? 1 : seeds ? seeds : 1);
 	}
+	if (sequences)
+		run_sequences(oracle, options, options->has_one ? 1 : options->cases / (bits == 64 ? 6 : 12));
 }
 
 static int parse(int argc, char **argv, struct options *options)
@@ -163,7 +220,7 @@ static int run_all(struct oracle *oracle, const struct options *options)
 
 	for (size_t i = 0; i < x86_row_count; i++)
 		rows += is_selected(&oracle_forms[i], options);
-	if (!rows)
+	if (!rows && strcmp(options->row, "sequence"))
 		return fprintf(stderr, "oracle: no such row\n"), 2;
 	if (options->bits != 32)
 		run_mode(oracle, 64, options, rows);
@@ -180,13 +237,12 @@ int main(int argc, char **argv)
 	int status = 77;
 
 	if (!oracle || parse(argc, argv, &options)) {
-		fprintf(stderr, "usage: oracle [--cases N] [--seed S] [--row MNEMONIC|LINE] [--bits 32|64] [--one SEED]\n");
+		fprintf(stderr, "usage: oracle [--cases N] [--seed S] [--row MNEMONIC|LINE|sequence] [--bits 32|64] [--one SEED]\n");
 		free(oracle);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	memset(oracle, 0, sizeof(*oracle));
-	oracle->test.step = true;
 	oracle->runner[0] = &oracle_native;
 	oracle->runner[1] = &oracle_interpreter;
 	for (unsigned i = 0; i < 2; i++)

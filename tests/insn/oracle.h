@@ -58,6 +58,7 @@ struct oracle_case {
 	bool step;                      /* RFLAGS.TF: one instruction; else runs until an exception, the last byte is INT3 */
 	uint8_t code[ORACLE_CODE_MAX];
 	unsigned code_size;
+	uint32_t undefined_flags;       /* of a sequence: what its instructions leave undefined */
 	struct oracle_state state;      /* rip: where the code is placed */
 	uint8_t data[ORACLE_DATA_SIZE]; /* what DATA holds */
 };
