@@ -205,6 +205,13 @@ VEC(hsubpd)
 	horizontal64(cpu, dst, src, sf64_sub);
 }
 
+/* An unmasked exception of one step keeps the steps after it from raising flags (SDM vol. 2, DPPS). */
+static void step_done(struct x86_cpu *cpu, struct sf_env *env)
+{
+	x86_vec_env_done(cpu, env);
+	*env = x86_vec_env(cpu);
+}
+
 /* Dot products: products where imm[7:4] says so, summed in pairs, stored where imm[3:0] says so. */
 VEC(dpps)
 {
@@ -213,7 +220,11 @@ VEC(dpps)
 
 	for (unsigned i = 0; i < 4; i++)
 		product[i] = imm >> (4 + i) & 1 ? sf32_mul(dst->d[i], src->d[i], &env) : 0;
-	sum = sf32_add(sf32_add(product[0], product[1], &env), sf32_add(product[2], product[3], &env), &env);
+	step_done(cpu, &env);
+	product[0] = sf32_add(product[0], product[1], &env);
+	product[2] = sf32_add(product[2], product[3], &env);
+	step_done(cpu, &env);
+	sum = sf32_add(product[0], product[2], &env);
 	x86_vec_env_done(cpu, &env);
 	for (unsigned i = 0; i < 4; i++)
 		dst->d[i] = imm >> i & 1 ? sum : 0;
@@ -226,6 +237,7 @@ VEC(dppd)
 
 	for (unsigned i = 0; i < 2; i++)
 		product[i] = imm >> (4 + i) & 1 ? sf64_mul(dst->q[i], src->q[i], &env) : 0;
+	step_done(cpu, &env);
 	sum = sf64_add(product[0], product[1], &env);
 	x86_vec_env_done(cpu, &env);
 	for (unsigned i = 0; i < 2; i++)
