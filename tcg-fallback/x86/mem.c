@@ -245,15 +245,17 @@ static void places_write(struct x86_cpu *cpu, uint64_t linear, const void *src, 
 		place_write(cpu, &place[1], (const uint8_t *)src + first, len - first);
 }
 
-/* Alignment checking is on and the access is misaligned. The page was found good before: #PF comes first. */
-static void check_alignment(struct x86_cpu *cpu, uint64_t linear, unsigned size, enum x86_access access)
+/* Alignment checking is on and the access is misaligned. On hardware this comes before #PF, after #GP and #SS. */
+static void check_alignment(struct x86_cpu *cpu, uint64_t linear, unsigned size)
 {
-	struct x86_place place[2];
+	if (cpu->cpl == 3 && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM) && (linear & (size - 1)))
+		x86_raise_code(cpu, VEC_AC, 0);
+}
 
-	if (cpu->cpl != 3 || !(cpu->eflags & FLAG_AC) || !(cpu->cr0 & CR0_AM) || !(linear & (size - 1)))
-		return;
-	places(cpu, linear, size, access, TLB_USER, place);
-	x86_raise_code(cpu, VEC_AC, 0);
+void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write)
+{
+	if (cpu->eflags & FLAG_AC)
+		check_alignment(cpu, x86_linear(cpu, seg, offset, alignment, write), alignment);
 }
 
 uint64_t x86_linear_ld(struct x86_cpu *cpu, unsigned seg, uint64_t linear, unsigned size)
@@ -261,7 +263,7 @@ uint64_t x86_linear_ld(struct x86_cpu *cpu, unsigned seg, uint64_t linear, unsig
 	uint64_t value = 0;
 
 	x86_check_canonical(cpu, seg, linear, size);
-	check_alignment(cpu, linear, size, X86_READ);
+	check_alignment(cpu, linear, size);
 	places_read(cpu, linear, &value, size, cpu->tlb->class);
 	if (cpu->debug_active)
 		x86_debug_data(cpu, linear, size, false);
@@ -271,7 +273,7 @@ uint64_t x86_linear_ld(struct x86_cpu *cpu, unsigned seg, uint64_t linear, unsig
 void x86_linear_st(struct x86_cpu *cpu, unsigned seg, uint64_t linear, uint64_t value, unsigned size)
 {
 	x86_check_canonical(cpu, seg, linear, size);
-	check_alignment(cpu, linear, size, X86_WRITE);
+	check_alignment(cpu, linear, size);
 	places_write(cpu, linear, &value, size, cpu->tlb->class);
 	if (cpu->debug_active)
 		x86_debug_data(cpu, linear, size, true);
@@ -359,6 +361,8 @@ void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t 
 	if (x86_tlb_write(cpu, linear, (unsigned)len))
 		return;
 	x86_check_canonical(cpu, seg, linear, len);
+	if (len <= 16 && !(len & (len - 1)))
+		check_alignment(cpu, linear, (unsigned)len);
 	places(cpu, linear, len, X86_WRITE, cpu->tlb->class, place);
 }
 
@@ -459,7 +463,7 @@ static unsigned swap_places(struct x86_cpu *cpu, unsigned seg, uint64_t offset, 
 	x86_check_canonical(cpu, seg, linear, size);
 	first = places(cpu, linear, size, X86_WRITE, cpu->tlb->class, place);
 	if (size <= 8)
-		check_alignment(cpu, linear, size, X86_WRITE);
+		check_alignment(cpu, linear, size);
 	*direct = first == size && place[0].hva && !place[0].read_only && lockable(cpu, linear, size);
 	if (cpu->debug_active)
 		x86_debug_data(cpu, linear, size, true);

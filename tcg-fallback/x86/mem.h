@@ -26,6 +26,11 @@ void x86_st(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t value, 
  * No AC check. */
 void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst, size_t len);
 void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void *src, size_t len);
+/*
+ * Raises #AC when alignment checking is on and the operand is no multiple of `alignment`, a power of two: for what is then
+ * accessed by x86_ld_bytes or x86_st_bytes. Segment and canonical form come first.
+ */
+void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write);
 /* Raises what a write of len bytes would raise (read-modify-write checks this before it reads). */
 void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len);
 

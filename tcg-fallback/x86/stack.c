@@ -44,6 +44,13 @@ static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *stack,
 	return (uint32_t)(stack->ss.base + offset);
 }
 
+/* Alignment is checked for a user's stack alone. */
+static void stack_align(struct x86_cpu *cpu, const struct x86_stack *stack, uint64_t linear, unsigned bytes)
+{
+	if (stack->user && cpu->cpl == 3 && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM) && (linear & (bytes - 1)))
+		x86_raise_code(cpu, VEC_AC, 0);
+}
+
 struct x86_stack x86_stack_current(const struct x86_cpu *cpu)
 {
 	return (struct x86_stack){
@@ -58,15 +65,20 @@ void x86_stack_push(struct x86_cpu *cpu, struct x86_stack *stack, uint64_t value
 {
 	uint64_t sp = (stack->sp - size_bytes) & stack_mask(stack);
 
-	x86_priv_st(cpu, stack_linear(cpu, stack, sp, size_bytes), value, size_bytes, stack->user);
+	uint64_t linear = stack_linear(cpu, stack, sp, size_bytes);
+
+	stack_align(cpu, stack, linear, size_bytes);
+	x86_priv_st(cpu, linear, value, size_bytes, stack->user);
 	stack->sp = stack_merge(stack, sp);
 }
 
 uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *stack, unsigned size_bytes)
 {
 	uint64_t sp = stack->sp & stack_mask(stack);
-	uint64_t value = x86_priv_ld(cpu, stack_linear(cpu, stack, sp, size_bytes), size_bytes, stack->user);
+	uint64_t linear = stack_linear(cpu, stack, sp, size_bytes), value;
 
+	stack_align(cpu, stack, linear, size_bytes);
+	value = x86_priv_ld(cpu, linear, size_bytes, stack->user);
 	stack->sp = stack_merge(stack, sp + size_bytes);
 	return value;
 }

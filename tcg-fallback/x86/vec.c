@@ -64,9 +64,12 @@ static struct vec_operand vec_operand_find(const struct x86_insn *in, uint8_t op
 static uint64_t aligned_address(struct x86_cpu *cpu, const struct x86_insn *in, const struct x86_row *row)
 {
 	const uint64_t offset = x86_insn_ea(cpu, in);
+	const uint64_t base = cpu->mode_bits == 64 && in->seg < SEG_FS ? 0 : cpu->seg[in->seg].base;
 
-	if ((row->properties & X86_PROP_ALIGN16) && ((cpu->seg[in->seg].base + offset) & 15))
+	if ((row->properties & X86_PROP_ALIGN16) && ((base + offset) & 15))
 		x86_raise_gp(cpu);
+	x86_check_alignment(cpu, in->seg, offset, row->mem_size ? row->mem_size : in->opsize,
+			    row->mem_access & 2);
 	return offset;
 }
 

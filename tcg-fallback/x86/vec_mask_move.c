@@ -24,7 +24,8 @@ static void mask_move(struct x86_cpu *cpu, const struct x86_insn *in, const uint
 {
 	const uint64_t address = mask_move_address(cpu, in);
 
-	x86_probe_write(cpu, in->seg, address, len);
+	for (unsigned i = 0; i < len; i += 8)
+		x86_probe_write(cpu, in->seg, address + i, 8);
 	for (unsigned i = 0; i < len; i++)
 		if (mask[i] & 0x80)
 			x86_st8(cpu, in->seg, address + i, data[i]);

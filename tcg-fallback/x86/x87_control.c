@@ -100,6 +100,7 @@ void x87_fnstenv(struct x86_cpu *cpu, const struct x86_insn *in)
 	uint8_t image[ENV_SIZE_MAX];
 
 	x87_image_make(cpu, word, image);
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), (unsigned)word, true);
 	x86_st_bytes(cpu, in->seg, x86_insn_ea(cpu, in), image, ENV_WORDS * word);
 	x87_control_set(cpu, cpu->fpu.control | SF_ALL);
 }
@@ -109,6 +110,7 @@ void x87_fldenv(struct x86_cpu *cpu, const struct x86_insn *in)
 	size_t word = x87_image_word(in);
 	uint8_t image[ENV_SIZE_MAX];
 
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), (unsigned)word, false);
 	x86_ld_bytes(cpu, in->seg, x86_insn_ea(cpu, in), image, ENV_WORDS * word);
 	x87_image_take(cpu, word, image);
 }
@@ -125,6 +127,7 @@ void x87_fnsave(struct x86_cpu *cpu, const struct x86_insn *in)
 		memcpy(image + env_size + 10 * i, &value.mant, 8);
 		memcpy(image + env_size + 10 * i + 8, &value.sexp, 2);
 	}
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), (unsigned)word, true);
 	x86_st_bytes(cpu, in->seg, x86_insn_ea(cpu, in), image, env_size + STATE_SIZE);
 	x87_init(cpu);
 }
@@ -134,6 +137,7 @@ void x87_frstor(struct x86_cpu *cpu, const struct x86_insn *in)
 	size_t word = x87_image_word(in), env_size = ENV_WORDS * word;
 	uint8_t image[ENV_SIZE_MAX + STATE_SIZE];
 
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), (unsigned)word, false);
 	x86_ld_bytes(cpu, in->seg, x86_insn_ea(cpu, in), image, env_size + STATE_SIZE);
 	x87_image_take(cpu, word, image);
 	for (unsigned int i = 0; i < 8; i++) {

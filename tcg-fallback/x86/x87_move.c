@@ -7,6 +7,8 @@
 
 #include "tcg-fallback/x86/x87_state.h"
 
+#define M80_ALIGNMENT 8 /* of ten-byte operands, for #AC (SDM vol. 3, table 6-7) */
+
 /* Pushes a value that a load has made; a full stack gives the default NaN, unless the source was the fault.
  */
 static void x87_load(struct x86_cpu *cpu, const struct x86_insn *in, struct f80 value, struct sf_env *env)
@@ -56,6 +58,7 @@ void x87_fld_m80(struct x86_cpu *cpu, const struct x86_insn *in)
 	uint8_t bytes[10];
 	struct f80 value;
 
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), M80_ALIGNMENT, false);
 	x86_ld_bytes(cpu, in->seg, x86_insn_ea(cpu, in), bytes, sizeof(bytes));
 	memcpy(&value.mant, bytes, 8);
 	memcpy(&value.sexp, bytes + 8, 2);
@@ -89,6 +92,7 @@ void x87_fbld(struct x86_cpu *cpu, const struct x86_insn *in)
 	struct sf_env env = x87_env(cpu);
 	uint8_t bcd[10];
 
+	x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), M80_ALIGNMENT, false);
 	x86_ld_bytes(cpu, in->seg, x86_insn_ea(cpu, in), bcd, sizeof(bcd));
 	x87_load(cpu, in, sf80_from_bcd(bcd), &env);
 }
@@ -135,11 +139,22 @@ static void x87_store_bytes(struct x86_cpu *cpu, const struct x86_insn *in, cons
 	uint64_t word = 0;
 
 	if (size_bytes > sizeof(word)) {
+		x86_check_alignment(cpu, in->seg, x86_insn_ea(cpu, in), M80_ALIGNMENT, true);
 		x86_st_bytes(cpu, in->seg, x86_insn_ea(cpu, in), value, size_bytes);
 		return;
 	}
 	memcpy(&word, value, size_bytes);
 	x86_st(cpu, in->seg, x86_insn_ea(cpu, in), word, (unsigned int)size_bytes);
+}
+
+/* The address is looked at before the value: it may fault even when nothing is stored. */
+static void x87_store_probe(struct x86_cpu *cpu, const struct x86_insn *in, size_t size_bytes)
+{
+	uint64_t ea = x86_insn_ea(cpu, in);
+
+	if (size_bytes > sizeof(uint64_t))
+		x86_check_alignment(cpu, in->seg, ea, M80_ALIGNMENT, true);
+	x86_probe_write(cpu, in->seg, ea, size_bytes);
 }
 
 /*
@@ -153,8 +168,8 @@ static void x87_store(struct x86_cpu *cpu, const struct x86_insn *in, const void
 
 	if (stores)
 		x87_store_bytes(cpu, in, value, size_bytes);
-	else /* the address is looked at before the value */
-		x86_probe_write(cpu, in->seg, x86_insn_ea(cpu, in), size_bytes);
+	else
+		x87_store_probe(cpu, in, size_bytes);
 	x87_commit(cpu, in, env);
 	if (stores && pop)
 		x87_pop(cpu);

@@ -82,6 +82,10 @@ void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void
 	memcpy(at(cpu, x86_linear(cpu, seg, offset, len, true), len, true), src, len);
 }
 
+void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write)
+{
+}
+
 void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
 {
 	at(cpu, x86_linear(cpu, seg, offset, len, true), len, true);

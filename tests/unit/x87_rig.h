@@ -36,7 +36,11 @@ void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst,
 	memcpy(dst, (const void *)(uintptr_t)offset, len);
 }
 
-/* The rig's memory is all writable. */
+/* The rig's memory is all writable, at any alignment. */
+void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write)
+{
+}
+
 void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
 {
 }
