@@ -13,6 +13,7 @@
 
 #define FLAGS_COMPARED (FLAGS_STATUS | FLAG_DF | FLAG_IF | FLAG_NT | FLAG_AC | FLAG_ID)
 #define KERNEL_HALF    0x7ffffffff000u
+#define MXCSR_MM       0x20000u /* AMD's misaligned SSE mode, which no guest is offered */
 #define PF_PRESENT     1u
 
 struct comparison {
@@ -134,7 +135,8 @@ static bool is_canonical_edge(const struct comparison *c)
 /* The same for x87 images across the end of 4 GiB in 32-bit code. */
 static bool is_wrapped(const struct comparison *c)
 {
-	static const char *const names[] = {"fpu_d9", "fpu_dd", "fxsave", "fxrstor", NULL};
+	static const char *const names[] = {"fpu_d9", "fpu_db", "fpu_dd", "fpu_df", "fxsave", "fxrstor",
+					    "maskmovq", "maskmovdqu", NULL};
 
 	return c->test->bits == 32 && c->expected->cr2 >= UINT32_MAX - ORACLE_PAGE && is_one_of(c, names) &&
 	       c->found->vector == ORACLE_VECTOR_GP;
@@ -302,7 +304,7 @@ bool compare_results(const struct oracle_case *test, const struct x86_insn *in, 
 {
 	struct comparison c = {.test = test, .in = in, .expected = expected, .found = found, .out = out, .equal = true};
 
-	if (is_undefined_result(&c))
+	if (is_undefined_result(&c) || (expected->state.fx.mxcsr & MXCSR_MM))
 		return true;
 	compare_event(&c);
 	compare_integers(&c);

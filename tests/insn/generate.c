@@ -366,7 +366,8 @@ static void aim_implicit(struct random *random, const struct x86_insn *in, struc
 
 static uint64_t random_flags(struct random *random)
 {
-	return (random_u64(random) & 0x8d5) | (random_one_in(random, 4) ? 0x400 : 0) | 0x202;
+	return (random_u64(random) & 0x8d5) | (random_one_in(random, 4) ? 0x400 : 0) |
+	       (random_one_in(random, 8) ? 0x40000 : 0) | 0x202;
 }
 
 /* Sometimes what CMPXCHG compares is equal, and DIV does not overflow. */

@@ -35,7 +35,7 @@ static bool row_fits(const struct x86_row *row)
 {
 	static const char *const left_out[] = {
 		"popa", "cmps", "shld", "shrd", "rcpps", "rcpss", "rsqrtps", "rsqrtss", "fxsave", "fxrstor", "hlt", "int1", "wrfsbase",
-		"wrgsbase", "lsl",
+		"wrgsbase", "lsl", "maskmovq", "maskmovdqu",
 	};
 
 	for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
@@ -48,8 +48,11 @@ static bool row_fits(const struct x86_row *row)
 static bool insn_fits(struct sequence *s, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
-	const bool image = x86_insn_is_mem(in) && (in->opcode == 0xd9 || in->opcode == 0xdd) && (in->reg & 7) == 6;
+	const bool image = x86_insn_is_mem(in) && (in->opcode == 0xd9 || in->opcode == 0xdd) &&
+			   ((in->reg & 7) == 6 || (in->reg & 7) == 4);
 
+	if ((row->properties & X86_PROP_FPU) && s->undefined) /* FCMOVcc among them */
+		return false;
 	if ((row->flags_read & s->undefined) || is_transcendental(in) || ((row->properties & X86_PROP_FPU) && image))
 		return false;
 	return !x86_insn_is_mem(in) || in->base == REG_RIP || in->base == REG_ZERO || random_one_in(s->random, 3);
