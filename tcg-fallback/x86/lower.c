@@ -107,6 +107,8 @@ static void lower_insn(struct x86_lowering *l)
 		lower_call(l, op);
 	op->off = (uint16_t)l->off;
 	op->len = l->in->len;
+	if (l->ended)
+		op->kind |= OP_LAST;
 	l->op += op->slots;
 }
 

@@ -38,6 +38,7 @@ struct x86_op {
 	uint8_t aux;    /* what the operation likes: condition, shift count, repeat prefix, operand size */
 };
 #define OP_NO_ENTRY 1u /* relies on what the op before it did: nobody may jump here */
+#define OP_LAST     2u /* always leaves: nothing of its block follows */
 _Static_assert(sizeof(struct x86_op) == 32, "ops are half a cache line");
 
 /*

@@ -123,7 +123,8 @@ static struct x86_op *execute_generally(struct x86_cpu *cpu, struct x86_op *op)
 	struct x86_op *next = op + op->slots;
 
 	x86_execute_one(cpu);
-	if (cpu->rip == op_rip_next(cpu, op) && !(next->kind & OP_NO_ENTRY))
+	/* A call of the instruction after it arrives there without the block going on there. */
+	if (!(op->kind & OP_LAST) && cpu->rip == op_rip_next(cpu, op) && !(next->kind & OP_NO_ENTRY))
 		return next;
 	return x86_op_at_rip(cpu);
 }
