@@ -41,6 +41,7 @@ static void take_init(struct x86_cpu *cpu)
 {
 	x86_cpu_unpost(cpu, ATTENTION_INIT);
 	x86_cpu_reset(cpu, true);
+	cpu->wait_for_sipi = cpu->index != 0; /* the bootstrap processor starts at the reset vector */
 	x86_mode_changed(cpu);
 }
 
