@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CR0, CR3, CR4, EFER and XCR0: which values raise #GP, what a change does to paging, the TLB and the mode; and the
- * instructions that move them. Intel SDM vol. 3, 2.5, 4.1, 4.10.4 and 9.8.5; vol. 2, MOV (control registers).
+ * CR0, CR3, CR4, EFER and XCR0: which values raise #GP, what a change does to paging, the TLB and the mode;
+ * and the instructions that move them. Intel SDM vol. 3, 2.5, 4.1, 4.10.4 and 9.8.5; vol. 2, MOV (control
+ * registers).
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -9,14 +10,14 @@
 #include "tcg-fallback/x86/system.h"
 #include "tcg-fallback/x86/xsave.h"
 
-#define CR0_DEFINED                                                                                            \
+#define CR0_DEFINED                                                                                          \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR0_LMSW     (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
-#define CR3_NO_FLUSH (1ull << 63)
-#define CR3_PCID     0xfffull
-#define PDPTE_P      1ull
+#define CR0_LMSW       (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
+#define CR3_NO_FLUSH   (1ull << 63)
+#define CR3_PCID       0xfffull
+#define PDPTE_P        1ull
 #define PDPTE_RESERVED 0x1e6ull /* bits 1, 2, 5-8 */
-#define EFER_FFXSR   (1u << 14)
+#define EFER_FFXSR     (1u << 14)
 
 /* A CR4 bit exists when its feature does. */
 static const struct {
@@ -71,7 +72,8 @@ static void pdptrs_load(struct x86_cpu *cpu, uint64_t cr3)
 		cpu->pdptr[i] = pdptr[i];
 }
 
-/* Entering long mode: PAE must be on, CS must not be 64-bit, TR must not hold a 16-bit TSS. Intel SDM vol. 3, 9.8.5. */
+/* Entering long mode: PAE must be on, CS must not be 64-bit, TR must not hold a 16-bit TSS. Intel SDM vol.
+ * 3, 9.8.5. */
 static void check_paging_on(struct x86_cpu *cpu)
 {
 	if (!(cpu->efer & EFER_LME))
@@ -120,8 +122,8 @@ void x86_cr0_write(struct x86_cpu *cpu, uint64_t value)
 }
 
 /*
- * With PCIDs bit 63 keeps the TLB entries of the new PCID. Bits above the physical width are reserved in long mode, and
- * do not exist elsewhere.
+ * With PCIDs bit 63 keeps the TLB entries of the new PCID. Bits above the physical width are reserved in long
+ * mode, and do not exist elsewhere.
  */
 void x86_cr3_write(struct x86_cpu *cpu, uint64_t value)
 {
@@ -164,7 +166,8 @@ static void check_cr4(struct x86_cpu *cpu, uint64_t value)
 
 void x86_cr4_write(struct x86_cpu *cpu, uint64_t value)
 {
-	const uint32_t paging = CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
+	const uint32_t paging =
+		CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
 	uint64_t changed = value ^ cpu->cr4;
 
 	check_cr4(cpu, value);

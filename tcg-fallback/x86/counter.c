@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Time-stamp counter, processor number, performance counters (none), random numbers, MONITOR and MWAIT. Intel SDM vol. 2
- * of each; vol. 3, 17.17.
+ * Time-stamp counter, processor number, performance counters (none), random numbers, MONITOR and MWAIT. Intel
+ * SDM vol. 2 of each; vol. 3, 17.17.
  */
 #include <string.h>
 #include <sys/random.h>
@@ -56,7 +56,8 @@ static void random_number(struct x86_cpu *cpu, const struct x86_insn *in)
 	uint64_t value = 0;
 
 	if (!ok) {
-		ok = getrandom(pool->bytes, sizeof(pool->bytes), GRND_NONBLOCK) == (ssize_t)sizeof(pool->bytes);
+		ok = getrandom(pool->bytes, sizeof(pool->bytes), GRND_NONBLOCK) ==
+		     (ssize_t)sizeof(pool->bytes);
 		if (ok)
 			pool->used = 0;
 	}
@@ -80,8 +81,8 @@ void x86_slow_rdseed(struct x86_cpu *cpu, const struct x86_insn *in)
 }
 
 /*
- * MONITOR reads the byte it watches, and MWAIT may return for any reason: it does so at once. CPUID should not offer the
- * pair, because an idle loop of MWAITs never sleeps on the host.
+ * MONITOR reads the byte it watches, and MWAIT may return for any reason: it does so at once. CPUID should
+ * not offer the pair, because an idle loop of MWAITs never sleeps on the host.
  */
 void x86_slow_monitor(struct x86_cpu *cpu, const struct x86_insn *in)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CPUID: the leaves that the CPU was given, with the bits that follow the running state. What the leaves say is not
- * decided here. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
+ * CPUID: the leaves that the CPU was given, with the bits that follow the running state. What the leaves say
+ * is not decided here. Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix E.
  */
 #include "insn_gen.h"
 #include "tcg-fallback/x86/system.h"
@@ -47,8 +47,9 @@ static bool leaf_in_range(const struct x86_cpu *cpu, uint32_t leaf)
 }
 
 /*
- * Beyond the maximum Intel answers with the highest basic leaf (also for the extended range), AMD with zeros. A leaf in
- * range that has no entry reads as zeros. The range of hypervisors (0x4000xxxx) follows the basic rule too.
+ * Beyond the maximum Intel answers with the highest basic leaf (also for the extended range), AMD with zeros.
+ * A leaf in range that has no entry reads as zeros. The range of hypervisors (0x4000xxxx) follows the basic
+ * rule too.
  */
 static const struct x86_cpuid_leaf *leaf_answer(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
@@ -64,7 +65,8 @@ static bool apic_enabled(struct x86_cpu *cpu)
 	uint64_t base;
 
 	return !cpu->host || !cpu->host->apic_msr_read ||
-	       !cpu->host->apic_msr_read(cpu->host->opaque, cpu->index, APIC_BASE_MSR, &base) || (base & APIC_BASE_ENABLE);
+	       !cpu->host->apic_msr_read(cpu->host->opaque, cpu->index, APIC_BASE_MSR, &base) ||
+	       (base & APIC_BASE_ENABLE);
 }
 
 static void apply_dynamic(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
@@ -89,7 +91,8 @@ static void apply_dynamic(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, 
 /* Leaf 0xb past its last level still says the level and the x2APIC id. */
 static void topology_beyond(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
-	const struct x86_cpuid_leaf *first = leaf == 0xb && leaf_in_range(cpu, leaf) ? leaf_find(cpu, leaf, 0) : NULL;
+	const struct x86_cpuid_leaf *first =
+		leaf == 0xb && leaf_in_range(cpu, leaf) ? leaf_find(cpu, leaf, 0) : NULL;
 
 	if (!first)
 		return;

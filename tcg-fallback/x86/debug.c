@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Debug registers: their moves, breakpoints on instructions, data and ports, single step, and the moment at which traps
- * are delivered. The run loop calls in here only while cpu->debug_active. Intel SDM vol. 3, chapter 17.
+ * Debug registers: their moves, breakpoints on instructions, data and ports, single step, and the moment at
+ * which traps are delivered. The run loop calls in here only while cpu->debug_active. Intel SDM vol. 3,
+ * chapter 17.
  *
  *   DR7:  31..16 four fields LENn (2) R/Wn (2), 13 GD, 9 GE, 8 LE, 7..0 pairs Gn Ln
  *   DR6:  15 BT (task switch), 14 BS (step), 13 BD (register access), 3..0 Bn
@@ -46,8 +47,8 @@ static bool breakpoint_overlaps(const struct x86_cpu *cpu, unsigned n, uint64_t 
 }
 
 /*
- * Before an instruction: traps still due (a task switch with T set while an event was delivered), then instruction
- * breakpoints. RF, and a MOV SS just before, hold the latter back.
+ * Before an instruction: traps still due (a task switch with T set while an event was delivered), then
+ * instruction breakpoints. RF, and a MOV SS just before, hold the latter back.
  */
 void x86_debug_before(struct x86_cpu *cpu)
 {
@@ -66,7 +67,8 @@ void x86_debug_before(struct x86_cpu *cpu)
 	cpu->rf_loaded = false;
 	cpu->step_late = false;
 	for (unsigned n = 0; !held_back && n < 4; n++)
-		if (breakpoint_enabled(cpu, n) && breakpoint_kind(cpu, n) == BREAK_INSTRUCTION && cpu->dr[n] == linear)
+		if (breakpoint_enabled(cpu, n) && breakpoint_kind(cpu, n) == BREAK_INSTRUCTION &&
+		    cpu->dr[n] == linear)
 			hits |= 1u << n;
 	if (hits)
 		x86_raise_db(cpu, hits);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exceptions from where they are raised to where they are delivered: unwinding, classification of an exception met while
- * another event is delivered, double and triple fault. The way through the IDT is gate.c's. Intel SDM vol. 3, chapter 6.
+ * Exceptions from where they are raised to where they are delivered: unwinding, classification of an
+ * exception met while another event is delivered, double and triple fault. The way through the IDT is
+ * gate.c's. Intel SDM vol. 3, chapter 6.
  */
 #include "tcg-fallback/x86/segment.h"
 #include "tcg-fallback/x86/system.h"
@@ -36,8 +37,8 @@ static bool vector_has_code(unsigned vector)
 
 static bool vector_is_fault(unsigned vector)
 {
-	return vector != VEC_DB && vector != VEC_NMI && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF &&
-	       vector != VEC_MC;
+	return vector != VEC_DB && vector != VEC_NMI && vector != VEC_BP && vector != VEC_OF &&
+	       vector != VEC_DF && vector != VEC_MC;
 }
 
 static _Noreturn void unwind(struct x86_cpu *cpu, enum x86_vector vector, uint32_t code)
@@ -74,8 +75,9 @@ _Noreturn void x86_raise_db(struct x86_cpu *cpu, uint64_t dr6_bits)
 }
 
 /*
- * The event that cpu->fault stands for, and what the CPU records of it before delivery: CR2 and DR6. The image of RF is
- * set for faults, but not for instruction breakpoints, so that these hit again only when the handler wants it (17.3.1.1).
+ * The event that cpu->fault stands for, and what the CPU records of it before delivery: CR2 and DR6. The
+ * image of RF is set for faults, but not for instruction breakpoints, so that these hit again only when the
+ * handler wants it (17.3.1.1).
  */
 static struct x86_event event_take(struct x86_cpu *cpu)
 {

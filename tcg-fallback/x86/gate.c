@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Delivery of an event through the interrupt descriptor table: real mode, protected mode (from virtual-8086 mode too),
- * long mode with the interrupt stack table. All checks come first; nothing has changed when one raises. Which event is
- * delivered is not decided here. Intel SDM vol. 2, INT n (the pseudo code); vol. 3, 6.10-6.14.
+ * Delivery of an event through the interrupt descriptor table: real mode, protected mode (from virtual-8086
+ * mode too), long mode with the interrupt stack table. All checks come first; nothing has changed when one
+ * raises. Which event is delivered is not decided here. Intel SDM vol. 2, INT n (the pseudo code); vol.
+ * 3, 6.10-6.14.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -16,7 +17,8 @@ struct gate {
 	unsigned ist;
 };
 
-void x86_event_deliver_real(struct x86_cpu *cpu, const struct x86_event *event, uint64_t table, uint32_t limit)
+void x86_event_deliver_real(struct x86_cpu *cpu, const struct x86_event *event, uint64_t table,
+			    uint32_t limit)
 {
 	struct x86_stack stack = x86_stack_current(cpu);
 	uint32_t entry = event->vector * 4u;
@@ -89,7 +91,8 @@ static struct gate gate_read(struct x86_cpu *cpu, const struct x86_event *event)
 }
 
 /* The handler's code segment; returns the privilege it runs at. */
-static unsigned handler_segment(struct x86_cpu *cpu, const struct gate *gate, uint32_t ext, struct x86_descriptor *desc)
+static unsigned handler_segment(struct x86_cpu *cpu, const struct gate *gate, uint32_t ext,
+				struct x86_descriptor *desc)
 {
 	uint32_t error = (gate->selector & 0xfffcu) | ext;
 	unsigned dpl;
@@ -112,7 +115,8 @@ static unsigned handler_segment(struct x86_cpu *cpu, const struct gate *gate, ui
 }
 
 /* The stack of an inner privilege level from a legacy TSS. */
-static struct x86_stack inner_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_descriptor *ss)
+static struct x86_stack inner_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext,
+				    struct x86_descriptor *ss)
 {
 	struct x86_stack stack;
 
@@ -131,8 +135,8 @@ static void push_v86_segments(struct x86_cpu *cpu, struct x86_stack *stack, unsi
 }
 
 /* The frame that handlers see: [outer SS:RSP] flags CS RIP [error code]. */
-static void push_frame(struct x86_cpu *cpu, const struct x86_event *event, struct x86_stack *stack, unsigned size,
-		       bool outer)
+static void push_frame(struct x86_cpu *cpu, const struct x86_event *event, struct x86_stack *stack,
+		       unsigned size, bool outer)
 {
 	if (outer) {
 		if (x86_is_v86(cpu))
@@ -148,7 +152,8 @@ static void push_frame(struct x86_cpu *cpu, const struct x86_event *event, struc
 }
 
 /* The flags inside the handler: interrupt gates (even types) clear IF. */
-static void enter_handler(struct x86_cpu *cpu, const struct gate *gate, struct x86_descriptor *cs, unsigned cpl)
+static void enter_handler(struct x86_cpu *cpu, const struct gate *gate, struct x86_descriptor *cs,
+			  unsigned cpl)
 {
 	uint32_t clear = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM;
 
@@ -169,9 +174,12 @@ static void deliver_protected(struct x86_cpu *cpu, const struct x86_event *event
 	unsigned cpl, size, slots;
 
 	if (gate.type == X86_TYPE_TASK_GATE) {
-		x86_task_switch(cpu, &(struct x86_task_switch){.source = X86_TASK_EVENT, .selector = gate.selector,
-							       .ext = ext, .return_rip = event->return_rip,
-							       .flags = event->flags, .event = event});
+		x86_task_switch(cpu, &(struct x86_task_switch){.source = X86_TASK_EVENT,
+							       .selector = gate.selector,
+							       .ext = ext,
+							       .return_rip = event->return_rip,
+							       .flags = event->flags,
+							       .event = event});
 		return;
 	}
 	cpl = handler_segment(cpu, &gate, ext, &cs);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Software interrupts (INT n, INT3, INTO, INT1) with virtual-8086 mode's redirection, and the instructions that move
- * EFLAGS and IF by mode: PUSHF, POPF, CLI, STI, CLAC, STAC, HLT. Intel SDM vol. 2 of each; vol. 3, 20.3.
+ * Software interrupts (INT n, INT3, INTO, INT1) with virtual-8086 mode's redirection, and the instructions
+ * that move EFLAGS and IF by mode: PUSHF, POPF, CLI, STI, CLAC, STAC, HLT. Intel SDM vol. 2 of each; vol.
+ * 3, 20.3.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -24,7 +25,8 @@ static void deliver_software(struct x86_cpu *cpu, const struct x86_event *event)
 	cpu->step_late = true;
 }
 
-/* VME: is this vector served by the 8086 program's own table? A set bit means the IDT. The map lies below the I/O map. */
+/* VME: is this vector served by the 8086 program's own table? A set bit means the IDT. The map lies below the
+ * I/O map. */
 static bool vme_redirects(struct x86_cpu *cpu, uint8_t vector)
 {
 	const struct x86_segment *tr = &cpu->seg[SEG_TR];
@@ -46,7 +48,8 @@ static void deliver_vme(struct x86_cpu *cpu, struct x86_event *event)
 	if (x86_iopl(cpu) == 3) {
 		clear |= FLAG_IF;
 	} else {
-		event->flags = (event->flags & ~FLAG_IF) | FLAG_IOPL | (event->flags & FLAG_VIF ? FLAG_IF : 0);
+		event->flags =
+			(event->flags & ~FLAG_IF) | FLAG_IOPL | (event->flags & FLAG_VIF ? FLAG_IF : 0);
 		clear |= FLAG_VIF;
 	}
 	x86_event_deliver_real(cpu, event, 0, 0x3ff);

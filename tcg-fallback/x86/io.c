@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Port I/O: the privilege check by IOPL and the TSS's bitmap, IN, OUT and their string forms. One element of a string
- * is complete before the next begins, so that an event between two restarts the instruction where it was. Intel SDM
- * vol. 1, chapter 19; vol. 2, IN, OUT, INS, OUTS.
+ * Port I/O: the privilege check by IOPL and the TSS's bitmap, IN, OUT and their string forms. One element of
+ * a string is complete before the next begins, so that an event between two restarts the instruction where it
+ * was. Intel SDM vol. 1, chapter 19; vol. 2, IN, OUT, INS, OUTS.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"

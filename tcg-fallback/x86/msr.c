@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Model-specific registers: one table of rows; what is in no row raises #GP(0). Registers of the local APIC go to the
- * host, except that the CPU knows none of them. Intel SDM vol. 4; AMD APM vol. 2, appendix A.
+ * Model-specific registers: one table of rows; what is in no row raises #GP(0). Registers of the local APIC
+ * go to the host, except that the CPU knows none of them. Intel SDM vol. 4; AMD APM vol. 2, appendix A.
  */
 #include <stddef.h>
 
@@ -9,17 +9,17 @@
 #include "insn_gen.h"
 #include "tcg-fallback/x86/system.h"
 
-#define EFER_FFXSR   (1u << 14)
+#define EFER_FFXSR    (1u << 14)
 #define EFER_AUTOIBRS (1u << 21)
 
-#define MTRRCAP      0x508u /* 8 variable ranges, fixed ranges, write combining */
-#define MTRR_DEF_RESERVED 0xfffffffffffff300ull
-#define FEATURE_CONTROL_LOCK 1u
+#define MTRRCAP                  0x508u /* 8 variable ranges, fixed ranges, write combining */
+#define MTRR_DEF_RESERVED        0xfffffffffffff300ull
+#define FEATURE_CONTROL_LOCK     1u
 #define MICROCODE_REVISION_INTEL (1ull << 32)
-#define MICROCODE_REVISION_AMD 0x01000065u
+#define MICROCODE_REVISION_AMD   0x01000065u
 /*
- * Nothing speculates here: RDCL_NO, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
- * BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO.
+ * Nothing speculates here: RDCL_NO, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO,
+ * FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO.
  */
 #define ARCH_CAPABILITIES 0x0d10e179u
 
@@ -34,13 +34,13 @@ struct msr_row {
 	const char *name;
 	msr_read_fn *read;
 	msr_write_fn *write;
-	size_t field;        /* offset in struct x86_cpu; 0: none, reads as `constant` */
+	size_t field; /* offset in struct x86_cpu; 0: none, reads as `constant` */
 	uint64_t reserved;
 	uint64_t constant;
-	uint16_t feature;    /* X86_FEATURE_*, or ALWAYS */
-	uint8_t vendor;      /* enum msr_vendor */
-	bool saved;          /* part of a CPU's state */
-	bool canonical;      /* a linear address: others raise #GP */
+	uint16_t feature; /* X86_FEATURE_*, or ALWAYS */
+	uint8_t vendor;   /* enum msr_vendor */
+	bool saved;       /* part of a CPU's state */
+	bool canonical;   /* a linear address: others raise #GP */
 };
 
 static uint64_t *msr_field(struct x86_cpu *cpu, const struct msr_row *row, uint32_t index)
@@ -50,12 +50,14 @@ static uint64_t *msr_field(struct x86_cpu *cpu, const struct msr_row *row, uint3
 
 static bool read_apic(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
 {
-	return cpu->host->apic_msr_read && cpu->host->apic_msr_read(cpu->host->opaque, cpu->index, index, value);
+	return cpu->host->apic_msr_read &&
+	       cpu->host->apic_msr_read(cpu->host->opaque, cpu->index, index, value);
 }
 
 static bool write_apic(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
-	return cpu->host->apic_msr_write && cpu->host->apic_msr_write(cpu->host->opaque, cpu->index, index, value);
+	return cpu->host->apic_msr_write &&
+	       cpu->host->apic_msr_write(cpu->host->opaque, cpu->index, index, value);
 }
 
 static bool read_tsc(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
@@ -202,7 +204,8 @@ static uint64_t *mtrr_fixed(struct x86_cpu *cpu, uint32_t index)
 {
 	if (index == 0x250)
 		return &cpu->msr.mtrr_fixed[0];
-	return index < 0x260 ? &cpu->msr.mtrr_fixed[1 + index - 0x258] : &cpu->msr.mtrr_fixed[3 + index - 0x268];
+	return index < 0x260 ? &cpu->msr.mtrr_fixed[1 + index - 0x258]
+			     : &cpu->msr.mtrr_fixed[3 + index - 0x268];
 }
 
 static bool read_mtrr_fixed(struct x86_cpu *cpu, uint32_t index, uint64_t *value)
@@ -220,8 +223,8 @@ static bool write_mtrr_fixed(struct x86_cpu *cpu, uint32_t index, uint64_t value
 }
 
 #define FIELD(name) offsetof(struct x86_cpu, msr.name)
-#define ANY .feature = X86_FEATURE_ALWAYS
-#define UPPER32 0xffffffff00000000ull
+#define ANY         .feature = X86_FEATURE_ALWAYS
+#define UPPER32     0xffffffff00000000ull
 
 static const struct msr_row msr_rows[] = {
 	{0x10, 1, "IA32_TIME_STAMP_COUNTER", read_tsc, write_tsc, .feature = X86_FEATURE_TSC, .saved = true},
@@ -233,26 +236,32 @@ static const struct msr_row msr_rows[] = {
 	 .feature = X86_FEATURE_TSC_ADJUST, .saved = true},
 	{0x8b, 1, "IA32_BIOS_SIGN_ID", .write = write_ignored, .constant = MICROCODE_REVISION_INTEL, ANY,
 	 .vendor = MSR_INTEL},
-	{0x8b, 1, "PATCH_LEVEL", .write = write_refused, .constant = MICROCODE_REVISION_AMD, ANY, .vendor = MSR_AMD},
+	{0x8b, 1, "PATCH_LEVEL", .write = write_refused, .constant = MICROCODE_REVISION_AMD, ANY,
+	 .vendor = MSR_AMD},
 	{0xfe, 1, "IA32_MTRRCAP", .write = write_refused, .constant = MTRRCAP, .feature = X86_FEATURE_MTRR},
 	{0x10a, 1, "IA32_ARCH_CAPABILITIES", .write = write_refused, .constant = ARCH_CAPABILITIES,
 	 .feature = X86_FEATURE_ARCH_CAPABILITIES},
-	{0x174, 1, "IA32_SYSENTER_CS", .field = FIELD(sysenter_cs), .feature = X86_FEATURE_SEP, .saved = true},
+	{0x174, 1, "IA32_SYSENTER_CS", .field = FIELD(sysenter_cs), .feature = X86_FEATURE_SEP,
+	 .saved = true},
 	{0x175, 2, "IA32_SYSENTER_ESP, _EIP", .canonical = true, .field = FIELD(sysenter_esp),
 	 .feature = X86_FEATURE_SEP, .saved = true},
 	{0x179, 1, "IA32_MCG_CAP", .write = write_refused, .feature = X86_FEATURE_MCA},
-	{0x17a, 1, "IA32_MCG_STATUS", .field = FIELD(mcg_status), .reserved = ~7ull, .feature = X86_FEATURE_MCA,
-	 .saved = true},
+	{0x17a, 1, "IA32_MCG_STATUS", .field = FIELD(mcg_status), .reserved = ~7ull,
+	 .feature = X86_FEATURE_MCA, .saved = true},
 	{0x198, 1, "IA32_PERF_STATUS", .write = write_refused, ANY, .vendor = MSR_INTEL},
 	{0x1a0, 1, "IA32_MISC_ENABLE", .field = FIELD(misc_enable), ANY, .vendor = MSR_INTEL, .saved = true},
 	{0x1d9, 1, "IA32_DEBUGCTL", .field = FIELD(debugctl), .reserved = ~3ull, ANY, .saved = true},
 	{0x1db, 4, "LAST_BRANCH, LAST_EXCEPTION", .write = write_refused, ANY},
-	{0x200, 16, "IA32_MTRR_PHYS", .write = write_mtrr_phys, .field = FIELD(mtrr_phys), .feature = X86_FEATURE_MTRR,
+	{0x200, 16, "IA32_MTRR_PHYS", .write = write_mtrr_phys, .field = FIELD(mtrr_phys),
+	 .feature = X86_FEATURE_MTRR, .saved = true},
+	{0x250, 1, "IA32_MTRR_FIX64K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR,
 	 .saved = true},
-	{0x250, 1, "IA32_MTRR_FIX64K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR, .saved = true},
-	{0x258, 2, "IA32_MTRR_FIX16K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR, .saved = true},
-	{0x268, 8, "IA32_MTRR_FIX4K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR, .saved = true},
-	{0x277, 1, "IA32_PAT", .write = write_pat, .field = FIELD(pat), .feature = X86_FEATURE_PAT, .saved = true},
+	{0x258, 2, "IA32_MTRR_FIX16K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR,
+	 .saved = true},
+	{0x268, 8, "IA32_MTRR_FIX4K", read_mtrr_fixed, write_mtrr_fixed, .feature = X86_FEATURE_MTRR,
+	 .saved = true},
+	{0x277, 1, "IA32_PAT", .write = write_pat, .field = FIELD(pat), .feature = X86_FEATURE_PAT,
+	 .saved = true},
 	{0x2ff, 1, "IA32_MTRR_DEF_TYPE", .write = write_mtrr_def_type, .field = FIELD(mtrr_def_type),
 	 .feature = X86_FEATURE_MTRR, .saved = true},
 	{0x6e0, 1, "IA32_TSC_DEADLINE", read_apic, write_apic, .feature = X86_FEATURE_TSC_DEADLINE},
@@ -260,14 +269,15 @@ static const struct msr_row msr_rows[] = {
 	{0xda0, 1, "IA32_XSS", .write = write_zero, .feature = X86_FEATURE_XSAVES},
 	{0xc0000080, 1, "EFER", read_efer, write_efer, ANY},
 	{0xc0000081, 1, "STAR", .field = FIELD(star), .feature = X86_FEATURE_SYSCALL, .saved = true},
-	{0xc0000082, 2, "LSTAR, CSTAR", .canonical = true, .field = FIELD(lstar),
-	 .feature = X86_FEATURE_LM, .saved = true},
-	{0xc0000084, 1, "SFMASK", .field = FIELD(sfmask), .reserved = UPPER32, .feature = X86_FEATURE_LM, .saved = true},
+	{0xc0000082, 2, "LSTAR, CSTAR", .canonical = true, .field = FIELD(lstar), .feature = X86_FEATURE_LM,
+	 .saved = true},
+	{0xc0000084, 1, "SFMASK", .field = FIELD(sfmask), .reserved = UPPER32, .feature = X86_FEATURE_LM,
+	 .saved = true},
 	{0xc0000100, 2, "FS_BASE, GS_BASE", read_segment_base, write_segment_base, .feature = X86_FEATURE_LM},
 	{0xc0000102, 1, "KERNEL_GS_BASE", .canonical = true, .field = FIELD(kernel_gs_base),
 	 .feature = X86_FEATURE_LM, .saved = true},
-	{0xc0000103, 1, "TSC_AUX", .field = FIELD(tsc_aux), .reserved = UPPER32, .feature = X86_FEATURE_RDTSCP,
-	 .saved = true},
+	{0xc0000103, 1, "TSC_AUX", .field = FIELD(tsc_aux), .reserved = UPPER32,
+	 .feature = X86_FEATURE_RDTSCP, .saved = true},
 	{0xc0010010, 1, "SYSCFG", .write = write_ignored, ANY, .vendor = MSR_AMD},
 	{0xc0010015, 1, "HWCR", .write = write_ignored, ANY, .vendor = MSR_AMD},
 	{0xc001001f, 1, "NB_CFG", .write = write_ignored, ANY, .vendor = MSR_AMD},
@@ -275,7 +285,8 @@ static const struct msr_row msr_rows[] = {
 	{0xc0010058, 1, "MMIO_CONFIG_BASE", .write = write_ignored, ANY, .vendor = MSR_AMD},
 	{0xc0010114, 1, "VM_CR", .write = write_ignored, ANY, .vendor = MSR_AMD},
 	{0xc0011022, 1, "DC_CFG", .write = write_ignored, ANY, .vendor = MSR_AMD},
-	{0xc0011029, 1, "DE_CFG", .write = write_ignored, .constant = 2 /* LFENCE serialises */, ANY, .vendor = MSR_AMD},
+	{0xc0011029, 1, "DE_CFG", .write = write_ignored, .constant = 2 /* LFENCE serialises */, ANY,
+	 .vendor = MSR_AMD},
 };
 
 static bool row_exists(const struct x86_cpu *cpu, const struct msr_row *row)

@@ -5,16 +5,16 @@
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/system.h"
 
-#define PAT_RESET          0x0007040600070406ull
-#define MISC_ENABLE_RESET  0x1ull /* fast strings */
-#define DR6_RESET          0xffff0ff0u
-#define DR7_RESET          0x400u
-#define MXCSR_RESET        0x1f80u
-#define FCW_RESET          0x0040u
-#define SEG_ATTR_DATA      0x93u
-#define SEG_ATTR_LDT       0x82u
-#define SEG_ATTR_BUSY_TSS  0x8bu
-#define XCR0_X87           1u
+#define PAT_RESET         0x0007040600070406ull
+#define MISC_ENABLE_RESET 0x1ull /* fast strings */
+#define DR6_RESET         0xffff0ff0u
+#define DR7_RESET         0x400u
+#define MXCSR_RESET       0x1f80u
+#define FCW_RESET         0x0040u
+#define SEG_ATTR_DATA     0x93u
+#define SEG_ATTR_LDT      0x82u
+#define SEG_ATTR_BUSY_TSS 0x8bu
+#define XCR0_X87          1u
 
 /* What INIT leaves alone. */
 static void reset_power_on_only(struct x86_cpu *cpu)
@@ -34,7 +34,8 @@ static void reset_power_on_only(struct x86_cpu *cpu)
 static void reset_segments(struct x86_cpu *cpu)
 {
 	for (unsigned seg = 0; seg < SEG_COUNT; seg++)
-		cpu->seg[seg] = (struct x86_segment){.limit = 0xffff, .attributes = SEG_ATTR_DATA, .usable = true};
+		cpu->seg[seg] =
+			(struct x86_segment){.limit = 0xffff, .attributes = SEG_ATTR_DATA, .usable = true};
 	cpu->seg[SEG_CS].selector = 0xf000;
 	cpu->seg[SEG_CS].base = 0xffff0000;
 	cpu->seg[SEG_LDTR].attributes = SEG_ATTR_LDT;

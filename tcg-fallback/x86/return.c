@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Far returns: RETF and IRET in every mode, to the same or an outer level, to virtual-8086 mode, and the way to the task
- * return. Intel SDM vol. 2, RET and IRET/IRETD/IRETQ; vol. 3, 20.2.1 and 20.3.
+ * Far returns: RETF and IRET in every mode, to the same or an outer level, to virtual-8086 mode, and the way
+ * to the task return. Intel SDM vol. 2, RET and IRET/IRETD/IRETQ; vol. 3, 20.2.1 and 20.3.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -78,7 +78,8 @@ static void load_outer_stack(struct x86_cpu *cpu, uint16_t selector, uint64_t rs
 		x86_gpr_set(cpu, REG_RSP, rsp, x86_desc_db(ss->raw) ? 4 : 2);
 }
 
-static void return_same(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct x86_stack *stack, uint64_t rip)
+static void return_same(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct x86_stack *stack,
+			uint64_t rip)
 {
 	check_offset(cpu, cs, rip);
 	x86_descriptor_touch(cpu, cs);

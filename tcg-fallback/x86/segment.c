@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptors, the hidden parts of segment registers, and loads of data segments. Knows no instruction's far transfer.
- * Intel SDM vol. 3, 3.4, 5.2-5.7; vol. 2, MOV.
+ * Descriptors, the hidden parts of segment registers, and loads of data segments. Knows no instruction's far
+ * transfer. Intel SDM vol. 3, 3.4, 5.2-5.7; vol. 2, MOV.
  */
 #include "tcg-fallback/x86/segment.h"
 
@@ -31,8 +31,8 @@ bool x86_descriptor_read(struct x86_cpu *cpu, uint16_t selector, struct x86_desc
 	return true;
 }
 
-void x86_descriptor_read_or(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *desc, enum x86_vector vector,
-			    uint32_t ext)
+void x86_descriptor_read_or(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *desc,
+			    enum x86_vector vector, uint32_t ext)
 {
 	if (!x86_descriptor_read(cpu, selector, desc))
 		x86_raise_code(cpu, vector, (selector & 0xfffcu) | ext);
@@ -82,7 +82,8 @@ struct x86_segment x86_segment_flat(uint16_t selector, bool code, bool code64, u
 	};
 }
 
-/* Real mode keeps limit and granularity ("unreal mode"); virtual-8086 mode sets everything. Intel SDM vol. 3, 20.1.1. */
+/* Real mode keeps limit and granularity ("unreal mode"); virtual-8086 mode sets everything. Intel SDM vol.
+ * 3, 20.1.1. */
 void x86_segment_load_real(struct x86_cpu *cpu, unsigned seg, uint16_t selector)
 {
 	struct x86_segment *s = &cpu->seg[seg];
@@ -110,7 +111,8 @@ void x86_segments_load_v86(struct x86_cpu *cpu, const uint16_t selector[6])
 		};
 }
 
-/* AMD CPUs without NullSelectorClearsBase (CPUID 0x80000021 EAX bit 6) keep base and limit. AMD APM vol. 3, appendix E. */
+/* AMD CPUs without NullSelectorClearsBase (CPUID 0x80000021 EAX bit 6) keep base and limit. AMD APM vol. 3,
+ * appendix E. */
 static bool null_clears_base(struct x86_cpu *cpu)
 {
 	uint32_t regs[4];
@@ -206,8 +208,8 @@ void x86_segments_drop_inner(struct x86_cpu *cpu)
 	}
 }
 
-void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, unsigned cpl, enum x86_vector vector, uint32_t ext,
-			     struct x86_descriptor *desc)
+void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, unsigned cpl, enum x86_vector vector,
+			     uint32_t ext, struct x86_descriptor *desc)
 {
 	uint32_t error = (selector & 0xfffcu) | ext;
 

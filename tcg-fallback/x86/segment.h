@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptors and the hidden parts of segment registers: reading a descriptor, what its bits say, loading. The checks of
- * a transfer belong to the instruction that makes it. Intel SDM vol. 3, 3.4 and 5.2.
+ * Descriptors and the hidden parts of segment registers: reading a descriptor, what its bits say, loading.
+ * The checks of a transfer belong to the instruction that makes it. Intel SDM vol. 3, 3.4 and 5.2.
  *
  *   63        56 55 54 53 52 51   48 47 46 45 44 43   40 39                       16 15         0
  *   | base 31:24 | G DB L AVL | lim  | P | DPL | S | type | base 23:0               | limit 15:0 |
@@ -12,14 +12,23 @@
 
 struct x86_descriptor {
 	uint64_t raw;
-	uint64_t linear;   /* of its first byte */
+	uint64_t linear; /* of its first byte */
 	uint16_t selector;
 };
 
 enum { /* system descriptor types */
-	X86_TYPE_TSS16 = 1, X86_TYPE_LDT = 2, X86_TYPE_TSS16_BUSY = 3, X86_TYPE_CALL16 = 4, X86_TYPE_TASK_GATE = 5,
-	X86_TYPE_INT16 = 6, X86_TYPE_TRAP16 = 7, X86_TYPE_TSS32 = 9, X86_TYPE_TSS32_BUSY = 11, X86_TYPE_CALL32 = 12,
-	X86_TYPE_INT32 = 14, X86_TYPE_TRAP32 = 15,
+       X86_TYPE_TSS16 = 1,
+       X86_TYPE_LDT = 2,
+       X86_TYPE_TSS16_BUSY = 3,
+       X86_TYPE_CALL16 = 4,
+       X86_TYPE_TASK_GATE = 5,
+       X86_TYPE_INT16 = 6,
+       X86_TYPE_TRAP16 = 7,
+       X86_TYPE_TSS32 = 9,
+       X86_TYPE_TSS32_BUSY = 11,
+       X86_TYPE_CALL32 = 12,
+       X86_TYPE_INT32 = 14,
+       X86_TYPE_TRAP32 = 15,
 };
 
 static inline unsigned x86_desc_type(uint64_t raw)
@@ -95,9 +104,10 @@ static inline bool x86_selector_is_null(uint16_t selector)
 /* Reads the selector's descriptor; false when it lies outside its table (or there is no LDT). */
 bool x86_descriptor_read(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *desc);
 /* As above; raises `vector` with the selector (and ext) as error code. */
-void x86_descriptor_read_or(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *desc, enum x86_vector vector,
-			    uint32_t ext);
-/* Long mode's second half of a 16-byte system descriptor: raises #GP(selector) outside the table or with a type set. */
+void x86_descriptor_read_or(struct x86_cpu *cpu, uint16_t selector, struct x86_descriptor *desc,
+			    enum x86_vector vector, uint32_t ext);
+/* Long mode's second half of a 16-byte system descriptor: raises #GP(selector) outside the table or with a
+ * type set. */
 uint64_t x86_descriptor_read_upper(struct x86_cpu *cpu, const struct x86_descriptor *desc);
 /* Sets the accessed bit in memory (and in desc) when it is clear. */
 void x86_descriptor_touch(struct x86_cpu *cpu, struct x86_descriptor *desc);
@@ -120,8 +130,8 @@ void x86_segments_load_v86(struct x86_cpu *cpu, const uint16_t selector[6]);
 /* After a return to an outer level: data segments that the new CPL must not use become null. */
 void x86_segments_drop_inner(struct x86_cpu *cpu);
 /* Checks of an SS for `cpl` in a transfer: raises `vector` (#SS when not present) with its selector | ext. */
-void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, unsigned cpl, enum x86_vector vector, uint32_t ext,
-			     struct x86_descriptor *desc);
+void x86_stack_segment_check(struct x86_cpu *cpu, uint16_t selector, unsigned cpl, enum x86_vector vector,
+			     uint32_t ext, struct x86_descriptor *desc);
 
 /* A stack that is not (yet) SS:RSP of the CPU. */
 struct x86_stack {
@@ -142,4 +152,5 @@ void x86_stack_release(struct x86_stack *stack, uint64_t bytes);
 /* Sets RSP from a stack whose SS is loaded. */
 void x86_stack_commit(struct x86_cpu *cpu, const struct x86_stack *stack);
 /* SS:SP of privilege cpl from a legacy TSS, checked: #TS, #SS. transfer.c */
-void x86_tss_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_stack *stack, struct x86_descriptor *ss);
+void x86_tss_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_stack *stack,
+		   struct x86_descriptor *ss);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Instructions that load and store segment registers. Intel SDM vol. 2, MOV, PUSH, POP, LDS/LES/LFS/LGS/LSS. */
+/* Instructions that load and store segment registers. Intel SDM vol. 2, MOV, PUSH, POP, LDS/LES/LFS/LGS/LSS.
+ */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
 #include "insn_gen.h"
 #include "tcg-fallback/x86/system.h"
 
-/* Loading SS holds back interrupts, and debug traps too, until after the next instruction. Intel SDM vol. 3, 6.8.3. */
+/* Loading SS holds back interrupts, and debug traps too, until after the next instruction. Intel SDM vol.
+ * 3, 6.8.3. */
 static void shadow_after_ss(struct x86_cpu *cpu)
 {
 	cpu->intr_shadow = true;
@@ -83,7 +85,8 @@ static unsigned far_load_segment(const struct x86_insn *in)
 void x86_slow_lseg(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	unsigned seg = far_load_segment(in);
-	unsigned size = in->opsize == 8 && !x86_vendor_is_intel(cpu) ? 4 : in->opsize; /* as far calls on AMD CPUs */
+	unsigned size =
+		in->opsize == 8 && !x86_vendor_is_intel(cpu) ? 4 : in->opsize; /* as far calls on AMD CPUs */
 	uint64_t ea = x86_insn_ea(cpu, in);
 	uint64_t offset = x86_ld(cpu, in->seg, ea, size);
 	uint16_t selector = x86_ld16(cpu, in->seg, (ea + size) & x86_size_mask(in->addrsize));

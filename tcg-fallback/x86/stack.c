@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pushes and pops on a stack that is described by value, so that a transfer can work on the new stack before it becomes
- * SS:RSP, and on the old one without touching RSP. Intel SDM vol. 1, 6.2; vol. 3, 5.8.5.
+ * Pushes and pops on a stack that is described by value, so that a transfer can work on the new stack before
+ * it becomes SS:RSP, and on the old one without touching RSP. Intel SDM vol. 1, 6.2; vol. 3, 5.8.5.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -32,7 +32,8 @@ static bool within_limit(const struct x86_segment *ss, uint64_t offset, unsigned
 	return last <= ss->limit;
 }
 
-static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *stack, uint64_t offset, unsigned bytes)
+static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *stack, uint64_t offset,
+			     unsigned bytes)
 {
 	if (stack->flat) {
 		if (!x86_is_canonical(cpu, offset) || !x86_is_canonical(cpu, offset + bytes - 1))

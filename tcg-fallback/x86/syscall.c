@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fast system calls: SYSCALL, SYSRET, SYSENTER, SYSEXIT, and the bases that go with them: SWAPGS, FSGSBASE. Where the
- * vendors differ, the vendor of CPUID leaf 0 decides. Intel SDM vol. 2; AMD APM vol. 2, 6.1 and vol. 3.
+ * Fast system calls: SYSCALL, SYSRET, SYSENTER, SYSEXIT, and the bases that go with them: SWAPGS, FSGSBASE.
+ * Where the vendors differ, the vendor of CPUID leaf 0 decides. Intel SDM vol. 2; AMD APM vol. 2, 6.1 and
+ * vol. 3.
  */
 #include "tcg-fallback/x86/segment.h"
 #include "insn_gen.h"
@@ -19,7 +20,8 @@ static void set_flat_cs(struct x86_cpu *cpu, uint16_t selector, bool code64, uns
 /* Legacy and compatibility mode, AMD only. */
 static bool syscall_is_defined(const struct x86_cpu *cpu)
 {
-	return (cpu->efer & EFER_SCE) && (x86_is_64bit(cpu) || (!x86_vendor_is_intel(cpu) && x86_is_protected(cpu)));
+	return (cpu->efer & EFER_SCE) &&
+	       (x86_is_64bit(cpu) || (!x86_vendor_is_intel(cpu) && x86_is_protected(cpu)));
 }
 
 static void syscall_long(struct x86_cpu *cpu, uint64_t next)
@@ -53,8 +55,8 @@ void x86_slow_syscall(struct x86_cpu *cpu, const struct x86_insn *in)
 }
 
 /*
- * Intel faults at the SYSRET, still at CPL 0, when RCX is not canonical; AMD returns and faults on the fetch. AMD loads
- * SS's selector only and leaves its hidden part.
+ * Intel faults at the SYSRET, still at CPL 0, when RCX is not canonical; AMD returns and faults on the fetch.
+ * AMD loads SS's selector only and leaves its hidden part.
  */
 static void sysret_checks(struct x86_cpu *cpu, const struct x86_insn *in)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the CPU's system behaviour share: questions about the mode, events on their way through the IDT,
- * setters of control state, task switches, MSRs, CPUID, I/O permission, debug traps. Intel SDM vol. 3, chapters 2-8.
+ * What the files of the CPU's system behaviour share: questions about the mode, events on their way through
+ * the IDT, setters of control state, task switches, MSRs, CPUID, I/O permission, debug traps. Intel SDM vol.
+ * 3, chapters 2-8.
  */
 #pragma once
 
@@ -9,9 +10,9 @@
 #include "tcg-fallback/x86/insn.h"
 
 /* Every flag that exists. */
-#define X86_FLAGS_ALL                                                                                          \
-	(FLAGS_STATUS | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | FLAG_VIF | \
-	 FLAG_VIP | FLAG_ID)
+#define X86_FLAGS_ALL                                                                                        \
+	(FLAGS_STATUS | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC |    \
+	 FLAG_VIF | FLAG_VIP | FLAG_ID)
 
 /* Questions about the mode. */
 static inline bool x86_is_real(const struct x86_cpu *cpu)
@@ -108,7 +109,8 @@ static inline uint32_t x86_event_ext(const struct x86_event *event)
 /* Carries the event through the IDT. Raises (state untouched) when that faults. gate.c */
 void x86_event_deliver(struct x86_cpu *cpu, const struct x86_event *event);
 /* As above through real mode's vector table: real mode, and virtual-8086 with VME. gate.c */
-void x86_event_deliver_real(struct x86_cpu *cpu, const struct x86_event *event, uint64_t table, uint32_t limit);
+void x86_event_deliver_real(struct x86_cpu *cpu, const struct x86_event *event, uint64_t table,
+			    uint32_t limit);
 /* #DB with these DR6 bits. exception.c */
 _Noreturn void x86_raise_db(struct x86_cpu *cpu, uint64_t dr6_bits);
 /* Delivers a #DB trap (the instruction is complete) with these DR6 bits. exception.c */
@@ -119,10 +121,10 @@ enum x86_task_source { X86_TASK_JMP, X86_TASK_CALL, X86_TASK_IRET, X86_TASK_EVEN
 
 struct x86_task_switch {
 	enum x86_task_source source;
-	uint16_t selector;        /* of the new TSS */
-	uint32_t ext;             /* EXT bit of error codes */
-	uint64_t return_rip;      /* saved in the old TSS */
-	uint32_t flags;           /* saved in the old TSS */
+	uint16_t selector;             /* of the new TSS */
+	uint32_t ext;                  /* EXT bit of error codes */
+	uint64_t return_rip;           /* saved in the old TSS */
+	uint32_t flags;                /* saved in the old TSS */
 	const struct x86_event *event; /* X86_TASK_EVENT: its error code is pushed in the new task */
 };
 
@@ -144,7 +146,8 @@ bool x86_msr_read(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 bool x86_msr_write(struct x86_cpu *cpu, uint32_t index, uint64_t value);
 /* Indices of the MSRs that a saved state keeps, in order; returns how many there are. msr.c */
 size_t x86_msr_saved(const struct x86_cpu *cpu, uint32_t *index, size_t count);
-/* Stores an MSR of a saved state without a guest's checks; false when this CPU has none of that index. msr.c */
+/* Stores an MSR of a saved state without a guest's checks; false when this CPU has none of that index. msr.c
+ */
 bool x86_msr_restore(struct x86_cpu *cpu, uint32_t index, uint64_t value);
 
 /* CPUID with its dynamic bits. cpuid.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptor table registers and the instructions that ask about descriptors: LGDT to STR, LAR, LSL, VERR, VERW, ARPL.
- * Intel SDM vol. 2 of each; vol. 3, 2.4 and 5.10.
+ * Descriptor table registers and the instructions that ask about descriptors: LGDT to STR, LAR, LSL, VERR,
+ * VERW, ARPL. Intel SDM vol. 2 of each; vol. 3, 2.4 and 5.10.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -113,7 +113,8 @@ void x86_slow_ltr(struct x86_cpu *cpu, const struct x86_insn *in)
 		x86_raise_code(cpu, VEC_GP, error);
 	x86_descriptor_read_or(cpu, selector, &desc, VEC_GP, 0);
 	type = x86_desc_type(desc.raw);
-	if (!x86_desc_is_system(desc.raw) || !(type == X86_TYPE_TSS32 || (type == X86_TYPE_TSS16 && !cpu->long_mode)))
+	if (!x86_desc_is_system(desc.raw) ||
+	    !(type == X86_TYPE_TSS32 || (type == X86_TYPE_TSS16 && !cpu->long_mode)))
 		x86_raise_code(cpu, VEC_GP, error);
 	if (!x86_desc_present(desc.raw))
 		x86_raise_code(cpu, VEC_NP, error);

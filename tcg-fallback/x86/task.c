@@ -1,28 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hardware task switches with 16- and 32-bit task-state segments. Up to the moment when TR names the new task a fault is
- * one of the old task; from then on (checks of the loaded selectors) it is one of the new task. Intel SDM vol. 3, 7.3.
+ * Hardware task switches with 16- and 32-bit task-state segments. Up to the moment when TR names the new task
+ * a fault is one of the old task; from then on (checks of the loaded selectors) it is one of the new task.
+ * Intel SDM vol. 3, 7.3.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
 #include "tcg-fallback/x86/system.h"
 
-#define TSS_T 1u /* debug trap, at the word with the I/O map base */
-#define DR6_BT (1u << 15)
+#define TSS_T     1u /* debug trap, at the word with the I/O map base */
+#define DR6_BT    (1u << 15)
 #define DR7_LOCAL 0x155u /* L0-L3 and LE */
 
 /* Offsets in a TSS; registers follow one another. Intel SDM vol. 3, figures 7-2 and 7-11. */
 struct tss_layout {
-	unsigned word;      /* size of a register */
+	unsigned word; /* size of a register */
 	unsigned min_limit;
 	unsigned eip, flags, gpr, es, ldt;
-	unsigned segments;  /* 6 with FS and GS */
+	unsigned segments; /* 6 with FS and GS */
 };
 
-static const struct tss_layout tss16 = {.word = 2, .min_limit = 0x2b, .eip = 0x0e, .flags = 0x10, .gpr = 0x12, .es = 0x22,
-					.ldt = 0x2a, .segments = 4};
-static const struct tss_layout tss32 = {.word = 4, .min_limit = 0x67, .eip = 0x20, .flags = 0x24, .gpr = 0x28, .es = 0x48,
-					.ldt = 0x60, .segments = 6};
+static const struct tss_layout tss16 = {.word = 2,
+					.min_limit = 0x2b,
+					.eip = 0x0e,
+					.flags = 0x10,
+					.gpr = 0x12,
+					.es = 0x22,
+					.ldt = 0x2a,
+					.segments = 4};
+static const struct tss_layout tss32 = {.word = 4,
+					.min_limit = 0x67,
+					.eip = 0x20,
+					.flags = 0x24,
+					.gpr = 0x28,
+					.es = 0x48,
+					.ldt = 0x60,
+					.segments = 6};
 #define TSS32_CR3  0x1c
 #define TSS32_TRAP 0x64
 
@@ -46,7 +59,8 @@ static uint64_t tss_address(uint64_t base, unsigned offset)
 }
 
 /* The checks of the new TSS's descriptor, by what starts the switch. */
-static void check_descriptor(struct x86_cpu *cpu, const struct x86_task_switch *task, struct x86_descriptor *desc)
+static void check_descriptor(struct x86_cpu *cpu, const struct x86_task_switch *task,
+			     struct x86_descriptor *desc)
 {
 	bool iret = task->source == X86_TASK_IRET;
 	enum x86_vector vector = iret ? VEC_TS : VEC_GP;
@@ -68,7 +82,8 @@ static void check_descriptor(struct x86_cpu *cpu, const struct x86_task_switch *
 }
 
 /* The pages that the switch touches are there: a fault still belongs to the old task. */
-static void probe_all(struct x86_cpu *cpu, const struct x86_task_switch *task, const struct x86_descriptor *desc)
+static void probe_all(struct x86_cpu *cpu, const struct x86_task_switch *task,
+		      const struct x86_descriptor *desc)
 {
 	const struct x86_segment *tr = &cpu->seg[SEG_TR];
 	const struct tss_layout *old = layout_of(SEG_ATTR_TYPE(tr->attributes));
@@ -139,7 +154,8 @@ static void change_task(struct x86_cpu *cpu, const struct x86_task_switch *task,
 	*tr = x86_segment_from(task->selector, desc->raw);
 }
 
-/* Without checks: selectors become visible, hidden parts stay invalid until they are checked in the new task. */
+/* Without checks: selectors become visible, hidden parts stay invalid until they are checked in the new task.
+ */
 static void load_registers(struct x86_cpu *cpu, const struct task_image *image)
 {
 	for (unsigned i = 0; i < 8; i++)
@@ -173,7 +189,8 @@ static void load_ldt(struct x86_cpu *cpu, uint16_t selector, uint32_t ext)
 	if (selector & 4)
 		x86_raise_code(cpu, VEC_TS, error);
 	x86_descriptor_read_or(cpu, selector, &desc, VEC_TS, ext);
-	if (!x86_desc_is_system(desc.raw) || x86_desc_type(desc.raw) != X86_TYPE_LDT || !x86_desc_present(desc.raw))
+	if (!x86_desc_is_system(desc.raw) || x86_desc_type(desc.raw) != X86_TYPE_LDT ||
+	    !x86_desc_present(desc.raw))
 		x86_raise_code(cpu, VEC_TS, error);
 	cpu->seg[SEG_LDTR] = x86_segment_from(selector, desc.raw);
 }
@@ -288,7 +305,8 @@ void x86_task_return(struct x86_cpu *cpu, uint64_t return_rip)
 {
 	uint16_t link = x86_sys_ld(cpu, (uint32_t)cpu->seg[SEG_TR].base, 2);
 
-	x86_task_switch(cpu, &(struct x86_task_switch){.source = X86_TASK_IRET, .selector = link,
+	x86_task_switch(cpu, &(struct x86_task_switch){.source = X86_TASK_IRET,
+						       .selector = link,
 						       .return_rip = return_rip,
 						       .flags = x86_eflags_get(cpu) & ~FLAG_RF});
 }

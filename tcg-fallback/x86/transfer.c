@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Far jumps and calls: code segments, call gates with their stack switch, and the way to task switches. Checks are made
- * in the order of the manual's pseudo code and nothing changes before the last of them. Intel SDM vol. 2, JMP and CALL;
- * vol. 3, 5.8.
+ * Far jumps and calls: code segments, call gates with their stack switch, and the way to task switches.
+ * Checks are made in the order of the manual's pseudo code and nothing changes before the last of them. Intel
+ * SDM vol. 2, JMP and CALL; vol. 3, 5.8.
  */
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/segment.h"
@@ -22,7 +22,8 @@ static uint64_t cut(uint64_t value, unsigned size_bytes)
 	return value & x86_size_mask(size_bytes);
 }
 
-void x86_tss_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_stack *stack, struct x86_descriptor *ss)
+void x86_tss_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_stack *stack,
+		   struct x86_descriptor *ss)
 {
 	const struct x86_segment *tr = &cpu->seg[SEG_TR];
 	bool tss32 = tr->attributes & 8;
@@ -43,8 +44,8 @@ void x86_tss_stack(struct x86_cpu *cpu, unsigned cpl, uint32_t ext, struct x86_s
 /* The target lies in the code segment: within the limit, or canonical in 64-bit mode. */
 static void check_offset(struct x86_cpu *cpu, const struct x86_descriptor *cs, uint64_t offset)
 {
-	bool bad = cpu->long_mode && x86_desc_long(cs->raw) ? !x86_is_canonical(cpu, offset) :
-							       offset > x86_desc_limit(cs->raw);
+	bool bad = cpu->long_mode && x86_desc_long(cs->raw) ? !x86_is_canonical(cpu, offset)
+							    : offset > x86_desc_limit(cs->raw);
 
 	if (bad)
 		x86_raise_gp(cpu);
@@ -59,11 +60,13 @@ static void push_return(struct x86_cpu *cpu, struct x86_stack *stack, unsigned s
 }
 
 /* Enters a checked code segment at the present privilege. */
-static void enter_same(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct far_pointer *to, uint64_t return_rip)
+static void enter_same(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct far_pointer *to,
+		       uint64_t return_rip)
 {
 	struct x86_stack stack = x86_stack_current(cpu);
 
-	/* A call from compatibility mode into a 64-bit segment checks its target as 64-bit mode does; the stack is old. */
+	/* A call from compatibility mode into a 64-bit segment checks its target as 64-bit mode does; the
+	 * stack is old. */
 	if (to->call)
 		push_return(cpu, &stack, to->size, return_rip);
 	check_offset(cpu, cs, to->offset);
@@ -78,8 +81,8 @@ static void transfer_code(struct x86_cpu *cpu, struct x86_descriptor *cs, const 
 {
 	uint32_t error = to->selector & 0xfffc;
 	unsigned dpl = x86_desc_dpl(cs->raw);
-	bool allowed = x86_desc_is_conforming(cs->raw) ? dpl <= cpu->cpl :
-							  dpl == cpu->cpl && (to->selector & 3) <= cpu->cpl;
+	bool allowed = x86_desc_is_conforming(cs->raw) ? dpl <= cpu->cpl
+						       : dpl == cpu->cpl && (to->selector & 3) <= cpu->cpl;
 
 	if (cpu->long_mode && x86_desc_long(cs->raw) && x86_desc_db(cs->raw))
 		x86_raise_code(cpu, VEC_GP, error);
@@ -122,8 +125,8 @@ static struct x86_stack gate_inner_stack(struct x86_cpu *cpu, unsigned cpl, stru
 }
 
 /* A call through a gate into an inner level. */
-static void enter_inner(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct far_pointer *to, unsigned params,
-			uint64_t return_rip)
+static void enter_inner(struct x86_cpu *cpu, struct x86_descriptor *cs, const struct far_pointer *to,
+			unsigned params, uint64_t return_rip)
 {
 	unsigned cpl = x86_desc_dpl(cs->raw);
 	struct x86_descriptor ss;
@@ -168,15 +171,17 @@ static void gate_code_segment(struct x86_cpu *cpu, uint16_t selector, bool call,
 		x86_raise_code(cpu, VEC_NP, error);
 }
 
-static void transfer_call_gate(struct x86_cpu *cpu, const struct x86_descriptor *gate, const struct far_pointer *from,
-			       uint64_t return_rip)
+static void transfer_call_gate(struct x86_cpu *cpu, const struct x86_descriptor *gate,
+			       const struct far_pointer *from, uint64_t return_rip)
 {
 	uint64_t upper = cpu->long_mode ? x86_descriptor_read_upper(cpu, gate) : 0;
 	bool gate32 = x86_desc_type(gate->raw) == X86_TYPE_CALL32;
 	struct far_pointer to = {
 		.selector = gate->raw >> 16 & 0xffff,
 		.offset = (gate->raw & 0xffff) | (gate32 ? gate->raw >> 32 & 0xffff0000 : 0) | upper << 32,
-		.size = cpu->long_mode ? 8 : gate32 ? 4 : 2,
+		.size = cpu->long_mode ? 8
+			: gate32       ? 4
+				       : 2,
 		.call = from->call,
 	};
 	struct x86_descriptor cs;
@@ -191,13 +196,14 @@ static void transfer_call_gate(struct x86_cpu *cpu, const struct x86_descriptor 
 static void transfer_task(struct x86_cpu *cpu, uint16_t selector, bool call, uint64_t return_rip)
 {
 	x86_task_switch(cpu, &(struct x86_task_switch){.source = call ? X86_TASK_CALL : X86_TASK_JMP,
-						       .selector = selector, .return_rip = return_rip,
+						       .selector = selector,
+						       .return_rip = return_rip,
 						       .flags = x86_eflags_get(cpu) & ~FLAG_RF});
 }
 
 /* Call gates, task gates and TSSs share the checks of privilege and presence. */
-static void transfer_system(struct x86_cpu *cpu, const struct x86_descriptor *desc, const struct far_pointer *to,
-			    uint64_t return_rip)
+static void transfer_system(struct x86_cpu *cpu, const struct x86_descriptor *desc,
+			    const struct far_pointer *to, uint64_t return_rip)
 {
 	uint32_t error = to->selector & 0xfffc;
 	unsigned type = x86_desc_type(desc->raw), dpl = x86_desc_dpl(desc->raw);
@@ -253,7 +259,8 @@ static void transfer(struct x86_cpu *cpu, const struct x86_insn *in, const struc
 
 static struct far_pointer pointer_direct(const struct x86_insn *in, bool call)
 {
-	return (struct far_pointer){.selector = in->imm2, .offset = cut(in->imm, in->opsize), .size = in->opsize, .call = call};
+	return (struct far_pointer){
+		.selector = in->imm2, .offset = cut(in->imm, in->opsize), .size = in->opsize, .call = call};
 }
 
 /* AMD CPUs know no m16:64: REX.W leaves the operand size at 32 bits. AMD APM vol. 3, CALL (Far). */

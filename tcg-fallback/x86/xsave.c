@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FXSAVE, FXRSTOR and the XSAVE family, XCR0, MXCSR and PKRU. All memory that an instruction writes is probed before the
- * first byte is stored; all that it reads is read and checked before a register changes. Intel SDM vol. 1, 13.7-13.12;
- * vol. 2 of each.
+ * FXSAVE, FXRSTOR and the XSAVE family, XCR0, MXCSR and PKRU. All memory that an instruction writes is probed
+ * before the first byte is stored; all that it reads is read and checked before a register changes. Intel SDM
+ * vol. 1, 13.7-13.12; vol. 2 of each.
  */
 #include <string.h>
 
@@ -37,17 +37,19 @@ static uint64_t area_address(const struct x86_insn *in, uint64_t ea, unsigned of
 	return (ea + offset) & x86_size_mask(in->addrsize);
 }
 
-static void image_write(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t ea, const struct image *image)
+static void image_write(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t ea,
+			const struct image *image)
 {
 	for (unsigned i = 0; i < image->pieces; i++)
-		x86_probe_write(cpu, in->seg, area_address(in, ea, image->piece[i].offset), image->piece[i].len);
+		x86_probe_write(cpu, in->seg, area_address(in, ea, image->piece[i].offset),
+				image->piece[i].len);
 	for (unsigned i = 0; i < image->pieces; i++)
 		x86_st_bytes(cpu, in->seg, area_address(in, ea, image->piece[i].offset),
 			     image->area + image->piece[i].offset, image->piece[i].len);
 }
 
-static void image_read(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t ea, struct image *image, unsigned offset,
-		       unsigned len)
+static void image_read(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t ea, struct image *image,
+		       unsigned offset, unsigned len)
 {
 	x86_ld_bytes(cpu, in->seg, area_address(in, ea, offset), image->area + offset, len);
 }
@@ -155,9 +157,10 @@ static uint64_t in_use_with_mxcsr(const struct x86_cpu *cpu)
 	return x86_xsave_in_use(cpu) | (cpu->mxcsr != X86_MXCSR_RESET ? X86_XFEATURE_SSE : 0);
 }
 
-/* What an XSAVE of any kind writes. `saved`: components whose bytes are written; comp: those laid out, or 0: standard. */
-static void fill_image(const struct x86_cpu *cpu, const struct x86_insn *in, struct image *image, uint64_t saved,
-		       uint64_t comp)
+/* What an XSAVE of any kind writes. `saved`: components whose bytes are written; comp: those laid out, or 0:
+ * standard. */
+static void fill_image(const struct x86_cpu *cpu, const struct x86_insn *in, struct image *image,
+		       uint64_t saved, uint64_t comp)
 {
 	if (saved & X86_XFEATURE_X87) {
 		x86_fx_store_x87(cpu, image->area, in->opsize == 8);
@@ -262,7 +265,8 @@ static bool header_valid(const struct x86_cpu *cpu, const struct image *image, b
 		return !must_be_compacted && !(present & ~cpu->xcr0) && header_zero(image, 8, 24);
 	if (!x86_has(cpu, X86_FEATURE_XSAVEC))
 		return false;
-	return !(comp & ~COMPACTED & ~cpu->xcr0) && !(present & ~comp) && header_zero(image, 16, X86_XSAVE_HEADER);
+	return !(comp & ~COMPACTED & ~cpu->xcr0) && !(present & ~comp) &&
+	       header_zero(image, 16, X86_XSAVE_HEADER);
 }
 
 /* Reads what XRSTOR will use of the components beyond the legacy area. */
@@ -273,7 +277,8 @@ static void read_components(struct x86_cpu *cpu, const struct x86_insn *in, uint
 		const struct x86_xcomponent *c = &x86_xcomponents[i];
 
 		if (wanted >> c->number & 1)
-			image_read(cpu, in, ea, image, comp ? x86_xsave_compacted_offset(comp, c->number) : c->offset,
+			image_read(cpu, in, ea, image,
+				   comp ? x86_xsave_compacted_offset(comp, c->number) : c->offset,
 				   c->size_bytes);
 	}
 }
@@ -296,8 +301,8 @@ static bool loads_mxcsr(uint64_t rfbm, uint64_t present, uint64_t comp)
 	return comp ? rfbm & present & X86_XFEATURE_SSE : rfbm & (X86_XFEATURE_SSE | X86_XFEATURE_AVX);
 }
 
-static void load_legacy(struct x86_cpu *cpu, const struct x86_insn *in, const struct image *image, uint64_t rfbm,
-			uint64_t present)
+static void load_legacy(struct x86_cpu *cpu, const struct x86_insn *in, const struct image *image,
+			uint64_t rfbm, uint64_t present)
 {
 	if (rfbm & X86_XFEATURE_X87) {
 		if (present & X86_XFEATURE_X87)

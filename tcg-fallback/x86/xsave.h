@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* XSAVE areas: components, sizes, and the CPU's state to and from memory images. Intel SDM vol. 1, chapter 13. */
+/* XSAVE areas: components, sizes, and the CPU's state to and from memory images. Intel SDM vol. 1,
+ * chapter 13. */
 #pragma once
 
 #include "tcg-fallback/x86/cpu.h"

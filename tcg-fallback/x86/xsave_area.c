@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory images of the x87, SSE and extended state, as FXSAVE and XSAVE lay them out. Touches no guest memory. Intel SDM
- * vol. 1, 10.5.1 and 13.4-13.6.
+ * Memory images of the x87, SSE and extended state, as FXSAVE and XSAVE lay them out. Touches no guest
+ * memory. Intel SDM vol. 1, 10.5.1 and 13.4-13.6.
  */
 #include "tcg-fallback/x86/xsave_area.h"
 
@@ -205,8 +205,8 @@ static bool in_use_x87(const struct x86_fpu *fpu)
 {
 	static const uint8_t all_empty[8] = {1, 1, 1, 1, 1, 1, 1, 1};
 
-	if (fpu->control != FCW_RESET || fpu->status || fpu->top || fpu->opcode || fpu->fip || fpu->fdp || fpu->fcs ||
-	    fpu->fds || memcmp(fpu->empty, all_empty, sizeof(all_empty)) != 0)
+	if (fpu->control != FCW_RESET || fpu->status || fpu->top || fpu->opcode || fpu->fip || fpu->fdp ||
+	    fpu->fcs || fpu->fds || memcmp(fpu->empty, all_empty, sizeof(all_empty)) != 0)
 		return true;
 	for (unsigned i = 0; i < 8; i++)
 		if (fpu->reg[i].mant || fpu->reg[i].sexp)

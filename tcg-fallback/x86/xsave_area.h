@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between xsave_area.c (images of state components) and xsave.c (the instructions). Intel SDM vol. 1, 10.5.1 and 13.4. */
+/* Between xsave_area.c (images of state components) and xsave.c (the instructions). Intel SDM vol. 1, 10.5.1
+ * and 13.4. */
 #pragma once
 
 #include "tcg-fallback/x86/xsave.h"

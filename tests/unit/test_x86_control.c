@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Control state of the CPU on flat memory: control registers, MSRs, CPUID, flags by mode, port permission, debug traps,
- * system calls, XSAVE. Expected answers are those of the Intel SDM (AMD APM where the vendor is AMD).
+ * Control state of the CPU on flat memory: control registers, MSRs, CPUID, flags by mode, port permission,
+ * debug traps, system calls, XSAVE. Expected answers are those of the Intel SDM (AMD APM where the vendor is
+ * AMD).
  */
 #include "tests/unit/x86_flat.h"
 
@@ -266,7 +267,8 @@ static void test_io_bitmap(void **state)
 	struct flat *flat = flat_mode(CR0_PE, 3, 0);
 	struct x86_insn in = {.len = 1, .opsize = 1, .addrsize = 4};
 
-	flat->cpu.seg[SEG_TR] = (struct x86_segment){.base = 0x3000, .limit = 0x68 + 0x20, .attributes = 0x8b, .usable = true};
+	flat->cpu.seg[SEG_TR] = (struct x86_segment){
+		.base = 0x3000, .limit = 0x68 + 0x20, .attributes = 0x8b, .usable = true};
 	flat_put(flat, 0x3066, 0x68, 2);
 	flat_put(flat, 0x3068 + 0x60 / 8, 0x10, 1); /* port 0x64 denied */
 	flat->port_value = 0x5a;
@@ -388,7 +390,8 @@ static void test_mov_ss_defers_debug_trap(void **state)
 {
 	struct flat *flat = flat_mode(0, 0, FLAG_TF);
 	struct x86_cpu *cpu = &flat->cpu;
-	struct x86_insn in = {.len = 2, .has_modrm = true, .mod = 3, .reg = SEG_SS, .rm = REG_RAX, .opsize = 2};
+	struct x86_insn in = {
+		.len = 2, .has_modrm = true, .mod = 3, .reg = SEG_SS, .rm = REG_RAX, .opsize = 2};
 
 	flat_put(flat, 4, 0x00001234, 4);
 	cpu->rip = 0x300;
@@ -442,7 +445,8 @@ static void test_xsave_round_trip(void **state)
 {
 	struct flat *flat = flat_create();
 	struct x86_cpu *cpu = &flat->cpu;
-	struct x86_insn in = {.len = 3, .has_modrm = true, .disp = 0x1000, .opsize = 8, .addrsize = 8, .seg = SEG_FLAT};
+	struct x86_insn in = {
+		.len = 3, .has_modrm = true, .disp = 0x1000, .opsize = 8, .addrsize = 8, .seg = SEG_FLAT};
 
 	enter_long_mode(flat, 0);
 	assert_int_equal(flat_run(flat, x86_slow_xsave, &in), VEC_UD);
@@ -485,7 +489,8 @@ static void test_xsavec_compacts(void **state)
 {
 	struct flat *flat = flat_create();
 	struct x86_cpu *cpu = &flat->cpu;
-	struct x86_insn in = {.len = 3, .has_modrm = true, .disp = 0x1000, .opsize = 8, .addrsize = 8, .seg = SEG_FLAT};
+	struct x86_insn in = {
+		.len = 3, .has_modrm = true, .disp = 0x1000, .opsize = 8, .addrsize = 8, .seg = SEG_FLAT};
 
 	enter_long_mode(flat, 0);
 	cpu->cr4 |= CR4_OSXSAVE;

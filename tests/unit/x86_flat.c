@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flat memory and flags behind tests of system behaviour; see x86_flat.h. Never linked with the engine's own. */
+/* The flat memory and flags behind tests of system behaviour; see x86_flat.h. Never linked with the engine's
+ * own. */
 #include "tests/unit/x86_flat.h"
 
 static struct flat *flat_of(struct x86_cpu *cpu)
@@ -33,7 +34,8 @@ uint64_t x86_ld(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned siz
 {
 	uint64_t value = 0;
 
-	memcpy(&value, at(cpu, x86_linear(cpu, seg, offset, size_bytes, false), size_bytes, false), size_bytes);
+	memcpy(&value, at(cpu, x86_linear(cpu, seg, offset, size_bytes, false), size_bytes, false),
+	       size_bytes);
 	return value;
 }
 
@@ -205,7 +207,8 @@ struct flat *flat_create(void)
 	assert_non_null(flat);
 	memset(flat, 0, sizeof(*flat));
 	flat->host = (struct x86_host){.opaque = flat, .pio_read = pio_read, .pio_write = pio_write};
-	flat->leaf[0] = (struct x86_cpuid_leaf){.leaf = 0, .eax = 0x16, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e};
+	flat->leaf[0] = (struct x86_cpuid_leaf){
+		.leaf = 0, .eax = 0x16, .ebx = 0x756e6547, .edx = 0x49656e69, .ecx = 0x6c65746e};
 	flat->leaf[1] = (struct x86_cpuid_leaf){.leaf = 1, .eax = 0x106ca};
 	flat->leaf[2] = (struct x86_cpuid_leaf){.leaf = 0xd, .subleaf_matters = true, .eax = 0x203};
 	flat->leaf[3] = (struct x86_cpuid_leaf){.leaf = 0x16, .eax = 1600};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A CPU on flat memory for tests of system behaviour: no paging, no TLB, linear address = offset in `ram`. Stands in for
- * the engine's mem.h and flags. Only tests include it.
+ * A CPU on flat memory for tests of system behaviour: no paging, no TLB, linear address = offset in `ram`.
+ * Stands in for the engine's mem.h and flags. Only tests include it.
  */
 #pragma once
 
@@ -25,7 +25,7 @@ struct flat {
 	uint8_t ram[FLAT_RAM];
 	uint64_t pf_from, pf_to; /* linear range that page-faults */
 	unsigned flushes;
-	uint16_t port;           /* last one accessed */
+	uint16_t port; /* last one accessed */
 	uint64_t port_value;
 	struct x86_cpuid_leaf leaf[8];
 };
