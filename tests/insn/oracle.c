@@ -76,11 +76,14 @@ static uint64_t pick_rip(struct random *random, unsigned len)
 	return ORACLE_CODE_END - len - (random_one_in(random, 2) ? 0 : 1 + random_below(random, 64));
 }
 
+/* What runs on and on natively is not worth the same again. */
 static bool run_and_compare(struct oracle *oracle, const struct x86_insn *in)
 {
 	oracle->run++;
-	for (unsigned r = 0; r < 2; r++)
-		oracle->runner[r]->run(oracle->self[r], &oracle->test, &oracle->result[r]);
+	oracle->runner[0]->run(oracle->self[0], &oracle->test, &oracle->result[0]);
+	if (oracle->result[0].vector == ORACLE_VECTOR_HANG)
+		return true;
+	oracle->runner[1]->run(oracle->self[1], &oracle->test, &oracle->result[1]);
 	return compare_results(&oracle->test, in, &oracle->result[0], &oracle->result[1], NULL);
 }
 

@@ -11,6 +11,7 @@
 
 #define SEQUENCE_MAX 6u
 #define INT3         0xcc
+#define COUNTER      64u /* offset in DATA */
 
 struct placed {
 	struct x86_insn in;
@@ -97,6 +98,32 @@ static unsigned add_jump(struct sequence *s)
 	return at;
 }
 
+/* sub dword ptr [COUNTER], 1; jnz start: the block runs a few times, links to itself and meets its own results. */
+static void add_loop(struct sequence *s)
+{
+	static const uint8_t count_down[] = {0x83, 0x2c, 0x25};
+	const uint32_t counter = ORACLE_DATA + COUNTER;
+	uint8_t *code = s->test->code + s->test->code_size;
+	int32_t back;
+
+	memcpy(code, count_down, 3);
+	memcpy(code + 3, &counter, 4);
+	code[7] = 1;
+	code[8] = 0x0f;
+	code[9] = 0x85;
+	s->test->code_size += 14;
+	back = -(int32_t)s->test->code_size;
+	memcpy(code + 10, &back, 4);
+}
+
+/* What bounds a loop; in a corner that operands seldom reach. */
+static void set_counter(struct sequence *s)
+{
+	const uint32_t count = 1 + random_below(s->random, 12);
+
+	memcpy(s->test->data + COUNTER, &count, sizeof(count));
+}
+
 void sequence_generate(struct random *random, const struct x86_decode_mode *mode, struct oracle_case *test)
 {
 	struct sequence s = {.random = random, .mode = mode, .test = test};
@@ -116,10 +143,13 @@ void sequence_generate(struct random *random, const struct x86_decode_mode *mode
 			s.undefined |= undefined;
 		}
 	}
+	if (random_one_in(random, 3))
+		add_loop(&s);
 	test->code[test->code_size++] = INT3;
 	test->state.rip = ORACLE_CODE + (random_one_in(random, 4) ? ORACLE_PAGE - random_below(random, 60)
 								  : random_below(random, 1024));
 	generate_state(random, test);
 	for (unsigned i = s.count; i-- > 0;)
 		generate_aim(random, &s.placed[i].in, s.placed[i].at, test);
+	set_counter(&s);
 }
