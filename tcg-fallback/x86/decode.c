@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From bytes to struct x86_insn: prefixes, opcode, ModRM, displacement, immediate. The opcodes themselves are data
- * (insn.tab); this file knows how instructions are put together, and neither CPU state nor memory. Intel SDM vol. 2,
- * chapter 2; AMD APM vol. 3, chapter 1.
+ * From bytes to struct x86_insn: prefixes, opcode, ModRM, displacement, immediate. The opcodes themselves are
+ * data (insn.tab); this file knows how instructions are put together, and neither CPU state nor memory. Intel
+ * SDM vol. 2, chapter 2; AMD APM vol. 3, chapter 1.
  */
 #include "tcg-fallback/x86/decode.h"
 
@@ -16,8 +16,8 @@
 /* The bytes, and how far decoding has come. */
 struct cursor {
 	const uint8_t *bytes;
-	unsigned at, end;   /* end: at most X86_INSN_LEN_MAX */
-	bool exhausted;     /* more than `end` bytes were asked for */
+	unsigned at, end; /* end: at most X86_INSN_LEN_MAX */
+	bool exhausted;   /* more than `end` bytes were asked for */
 };
 
 static uint8_t cursor_byte(struct cursor *c)
@@ -56,13 +56,13 @@ static int64_t cursor_take_signed(struct cursor *c, unsigned size)
 /* Prefix classes. In 64-bit mode 40-4F are REX instead of INC and DEC. */
 enum { PREFIX_NO, PREFIX_SEG, PREFIX_SEG_FS_GS, PREFIX_66, PREFIX_67, PREFIX_LOCK, PREFIX_REP, PREFIX_REX };
 static const uint8_t prefix_class[256] = {
-	[0x26] = PREFIX_SEG, [0x2e] = PREFIX_SEG, [0x36] = PREFIX_SEG, [0x3e] = PREFIX_SEG,
-	[0x64] = PREFIX_SEG_FS_GS, [0x65] = PREFIX_SEG_FS_GS, [0x66] = PREFIX_66, [0x67] = PREFIX_67,
-	[0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_REP, [0xf3] = PREFIX_REP,
-	[0x40] = PREFIX_REX, [0x41] = PREFIX_REX, [0x42] = PREFIX_REX, [0x43] = PREFIX_REX,
-	[0x44] = PREFIX_REX, [0x45] = PREFIX_REX, [0x46] = PREFIX_REX, [0x47] = PREFIX_REX,
-	[0x48] = PREFIX_REX, [0x49] = PREFIX_REX, [0x4a] = PREFIX_REX, [0x4b] = PREFIX_REX,
-	[0x4c] = PREFIX_REX, [0x4d] = PREFIX_REX, [0x4e] = PREFIX_REX, [0x4f] = PREFIX_REX,
+	[0x26] = PREFIX_SEG,       [0x2e] = PREFIX_SEG,       [0x36] = PREFIX_SEG, [0x3e] = PREFIX_SEG,
+	[0x64] = PREFIX_SEG_FS_GS, [0x65] = PREFIX_SEG_FS_GS, [0x66] = PREFIX_66,  [0x67] = PREFIX_67,
+	[0xf0] = PREFIX_LOCK,      [0xf2] = PREFIX_REP,       [0xf3] = PREFIX_REP, [0x40] = PREFIX_REX,
+	[0x41] = PREFIX_REX,       [0x42] = PREFIX_REX,       [0x43] = PREFIX_REX, [0x44] = PREFIX_REX,
+	[0x45] = PREFIX_REX,       [0x46] = PREFIX_REX,       [0x47] = PREFIX_REX, [0x48] = PREFIX_REX,
+	[0x49] = PREFIX_REX,       [0x4a] = PREFIX_REX,       [0x4b] = PREFIX_REX, [0x4c] = PREFIX_REX,
+	[0x4d] = PREFIX_REX,       [0x4e] = PREFIX_REX,       [0x4f] = PREFIX_REX,
 };
 
 static uint8_t segment_of_prefix(uint8_t byte)
@@ -78,8 +78,9 @@ static uint8_t segment_of_prefix(uint8_t byte)
 }
 
 /*
- * Prefixes up to the first opcode byte, which is returned. Of segments and of F2/F3 the last counts; 64-bit mode ignores
- * ES, CS, SS and DS; REX counts only directly before the opcode. in->seg becomes the override, or SEG_COUNT.
+ * Prefixes up to the first opcode byte, which is returned. Of segments and of F2/F3 the last counts; 64-bit
+ * mode ignores ES, CS, SS and DS; REX counts only directly before the opcode. in->seg becomes the override,
+ * or SEG_COUNT.
  */
 static uint8_t decode_prefixes(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
 {
@@ -126,7 +127,8 @@ static void vex_set_prefix(struct x86_insn *in, unsigned pp)
 }
 
 /* C5: R vvvv L pp; C4: R X B mmmmm, W vvvv L pp. R, X, B and vvvv are stored inverted. False: undefined. */
-static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in, bool three_bytes)
+static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in,
+		       bool three_bytes)
 {
 	uint8_t first = cursor_byte(c), last = first, map = 1;
 	unsigned rex = first & 0x80 ? 0 : REX_R;
@@ -152,7 +154,10 @@ static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, str
 	return map >= 1 && map <= 3;
 }
 
-/* Is C4 or C5 the start of VEX here? Outside 64-bit mode LES and LDS with a register operand would be meaningless. */
+/*
+ * Is C4 or C5 the start of VEX here? Outside 64-bit mode LES and LDS with a register operand would be
+ * meaningless.
+ */
 static bool is_vex(const struct x86_decode_mode *mode, const struct cursor *c)
 {
 	return mode->bits == 64 || (c->at < c->end && c->bytes[c->at] >= 0xc0);
@@ -184,7 +189,8 @@ static uint8_t opsize_normal(const struct x86_decode_mode *mode, const struct x8
 	return (mode->bits == 16) == in->prefix66 ? 4 : 2;
 }
 
-static uint8_t opsize_by_rule(const struct x86_decode_mode *mode, const struct x86_insn *in, enum x86_opsize_rule rule)
+static uint8_t opsize_by_rule(const struct x86_decode_mode *mode, const struct x86_insn *in,
+			      enum x86_opsize_rule rule)
 {
 	const uint8_t normal = opsize_normal(mode, in);
 	const bool mode64 = mode->bits == 64;
@@ -210,7 +216,8 @@ static uint8_t addrsize_of(const struct x86_decode_mode *mode, const struct x86_
 }
 
 /* The value that a node asks for. ModRM has been read; its fields are not yet extended by REX. */
-static unsigned select_value(const struct x86_decode_mode *mode, const struct x86_insn *in, enum x86_select select)
+static unsigned select_value(const struct x86_decode_mode *mode, const struct x86_insn *in,
+			     enum x86_select select)
 {
 	switch (select) {
 	case X86_SELECT_MODE64: return mode->bits == 64;
@@ -252,8 +259,10 @@ static unsigned find_row(const struct x86_decode_mode *mode, const struct x86_in
 /* 16-bit addressing: rm names a sum of registers. */
 static void decode_address_16(struct cursor *c, struct x86_insn *in)
 {
-	static const uint8_t base[8] = {REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP, REG_RBX};
-	static const uint8_t index[8] = {REG_RSI, REG_RDI, REG_RSI, REG_RDI, REG_ZERO, REG_ZERO, REG_ZERO, REG_ZERO};
+	static const uint8_t base[8] = {REG_RBX, REG_RBX, REG_RBP, REG_RBP,
+					REG_RSI, REG_RDI, REG_RBP, REG_RBX};
+	static const uint8_t index[8] = {REG_RSI,  REG_RDI,  REG_RSI,  REG_RDI,
+					 REG_ZERO, REG_ZERO, REG_ZERO, REG_ZERO};
 
 	in->base = base[in->rm];
 	in->index = index[in->rm];
@@ -347,7 +356,10 @@ static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c
 	decode_immediate(c, in, form->imm);
 }
 
-/* Debug registers are 0 to 7; of the control registers beyond 7, which the row leaves open, there is only CR8. */
+/*
+ * Debug registers are 0 to 7; of the control registers beyond 7, which the row leaves open, there is only
+ * CR8.
+ */
 static bool is_control_register(const struct x86_insn *in)
 {
 	return in->reg < 8 || (in->reg == 8 && !(in->opcode & 1));
@@ -388,7 +400,8 @@ static void decode_modrm(struct cursor *c, struct x86_insn *in)
 enum x86_decode_status x86_decode(const struct x86_decode_mode *mode, const uint8_t *bytes, size_t avail,
 				  struct x86_insn *in)
 {
-	struct cursor c = {.bytes = bytes, .end = avail < X86_INSN_LEN_MAX ? (unsigned)avail : X86_INSN_LEN_MAX};
+	struct cursor c = {.bytes = bytes,
+			   .end = avail < X86_INSN_LEN_MAX ? (unsigned)avail : X86_INSN_LEN_MAX};
 	int table;
 	unsigned row;
 

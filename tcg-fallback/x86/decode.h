@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What insn_gen.py makes for decode.c alone: the tries over opcode bytes and how each row takes its operand size and
- * immediate. Everybody else includes insn.h.
+ * What insn_gen.py makes for decode.c alone: the tries over opcode bytes and how each row takes its operand
+ * size and immediate. Everybody else includes insn.h.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 
 /* How a row's operand size follows from mode, 66 and W. insn_gen.py: operand_size_rule. */
 enum x86_opsize_rule {
-	X86_OPSIZE_V,      /* 2, 4 or 8 */
+	X86_OPSIZE_V, /* 2, 4 or 8 */
 	X86_OPSIZE_BYTE,
 	X86_OPSIZE_Y,      /* 8 with W, else 4: 66 does not count */
 	X86_OPSIZE_Z,      /* 2 or 4 */
@@ -25,8 +25,8 @@ enum x86_opsize_rule {
 
 enum x86_imm_kind {
 	X86_IMM_NONE,
-	X86_IMM_IB,    /* zero-extended byte */
-	X86_IMM_SIB,   /* sign-extended byte */
+	X86_IMM_IB,  /* zero-extended byte */
+	X86_IMM_SIB, /* sign-extended byte */
 	X86_IMM_IW,
 	X86_IMM_IZ,    /* 2 or 4 bytes, sign-extended */
 	X86_IMM_IV,    /* as wide as the operand */
@@ -58,8 +58,9 @@ enum x86_select {
 };
 
 /*
- * A reference is 0: undefined; with bit 15: the rest is an offset into x86_leaf, rows to be tried in order, the last one
- * marked by bit 15; else an offset into x86_tree: the selector, then one reference for each of its values.
+ * A reference is 0: undefined; with bit 15: the rest is an offset into x86_leaf, rows to be tried in order,
+ * the last one marked by bit 15; else an offset into x86_tree: the selector, then one reference for each of
+ * its values.
  */
 extern const uint16_t x86_tree[];
 extern const uint16_t x86_leaf[];

@@ -186,8 +186,8 @@ GEN(xadd)
 }
 
 /*
- * A memory destination is written in either case: with its old value when the comparison fails. A register is left alone
- * then, so that the upper half of its 64 bits survives (AMD; Intel's documents are silent).
+ * A memory destination is written in either case: with its old value when the comparison fails. A register is
+ * left alone then, so that the upper half of its 64 bits survives (AMD; Intel's documents are silent).
  */
 GEN(cmpxchg)
 {
@@ -230,7 +230,8 @@ GEN(cmpxchg16b)
 	const uint64_t incoming[2] = {cpu->r[REG_RBX], cpu->r[REG_RCX]};
 	bool equal;
 
-	if (x86_linear_of(cpu, in->seg, offset, 16, true) & 15) /* before #SS and #GP of a non-canonical address */
+	/* Before #SS and #GP of a non-canonical address. */
+	if (x86_linear_of(cpu, in->seg, offset, 16, true) & 15)
 		x86_raise_gp(cpu);
 	equal = x86_cas128(cpu, in->seg, offset, expected, incoming);
 	if (!equal) {

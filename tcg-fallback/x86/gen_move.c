@@ -41,7 +41,8 @@ GEN(movsx)
 GEN(movsxd)
 {
 	const struct gen_operand dst = gen_operand_find(cpu, in, 0);
-	const struct gen_operand src = gen_operand_find(cpu, in, 1); /* four bytes even when the operand size is two (AMD) */
+	/* Four bytes even when the operand size is two (AMD). */
+	const struct gen_operand src = gen_operand_find(cpu, in, 1);
 
 	gen_write(cpu, &dst, (uint64_t)gen_sign_extend(gen_read(cpu, &src), src.width));
 }

@@ -48,7 +48,9 @@ static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *stack,
 /* Alignment is checked for a user's stack alone. */
 static void stack_align(struct x86_cpu *cpu, const struct x86_stack *stack, uint64_t linear, unsigned bytes)
 {
-	if (stack->user && cpu->cpl == 3 && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM) && (linear & (bytes - 1)))
+	bool checks = stack->user && cpu->cpl == 3 && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM);
+
+	if (checks && (linear & (bytes - 1)))
 		x86_raise_code(cpu, VEC_AC, 0);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compares a runner's result with the host CPU's. What the manuals leave undefined is left out: by the flags of the row,
- * and by the list of special cases here, each with its reason.
+ * Compares a runner's result with the host CPU's. What the manuals leave undefined is left out: by the flags
+ * of the row, and by the list of special cases here, each with its reason.
  */
 #include "tests/insn/compare.h"
 
@@ -28,7 +28,8 @@ static void differ(struct comparison *c, const char *what, uint64_t expected, ui
 {
 	c->equal = false;
 	if (c->out)
-		fprintf(c->out, "    %-10s host %016" PRIx64 "  found %016" PRIx64 "\n", what, expected, found);
+		fprintf(c->out, "    %-10s host %016" PRIx64 "  found %016" PRIx64 "\n", what, expected,
+			found);
 }
 
 static void check(struct comparison *c, const char *what, uint64_t expected, uint64_t found)
@@ -72,7 +73,9 @@ static bool is_shift(const struct comparison *c)
 	return false;
 }
 
-/* A count of zero leaves all flags alone; a count of one defines OF (SDM vol. 2, SAL/SAR/SHL/SHR, RCL, SHLD). */
+/*
+ * A count of zero leaves all flags alone; a count of one defines OF (SDM vol. 2, SAL/SAR/SHL/SHR, RCL, SHLD).
+ */
 static uint32_t undefined_flags(const struct comparison *c)
 {
 	uint32_t undefined;
@@ -96,7 +99,8 @@ static bool is_undefined_result(const struct comparison *c)
 {
 	if (!c->in || !completed(c))
 		return false;
-	return !strncmp(mnemonic(c), "sh", 2) && strlen(mnemonic(c)) == 4 && mnemonic(c)[3] == 'd' && shift_count(c) > 8u * c->in->opsize;
+	return !strncmp(mnemonic(c), "sh", 2) && strlen(mnemonic(c)) == 4 && mnemonic(c)[3] == 'd' &&
+	       shift_count(c) > 8u * c->in->opsize;
 }
 
 static bool is_one_of(const struct comparison *c, const char *const *names)
@@ -108,14 +112,16 @@ static bool is_one_of(const struct comparison *c, const char *const *names)
 }
 
 /*
- * Operands of many bytes are accessed in pieces whose order no manual gives: any byte may be the one that faults. Of CMPS
- * AMD loads the second operand first, Intel the first.
+ * Operands of many bytes are accessed in pieces whose order no manual gives: any byte may be the one that
+ * faults. Of CMPS AMD loads the second operand first, Intel the first.
  */
 static bool is_fault_anywhere(const struct comparison *c)
 {
-	static const char *const names[] = {"fxsave", "fxrstor", "maskmovq", "maskmovdqu", "cmps", "fpu_d9", "fpu_dd", NULL};
+	static const char *const names[] = {"fxsave", "fxrstor", "maskmovq", "maskmovdqu",
+					    "cmps",   "fpu_d9",  "fpu_dd",   NULL};
 
-	return is_one_of(c, names) && c->expected->vector == ORACLE_VECTOR_PF && c->found->vector == ORACLE_VECTOR_PF;
+	return is_one_of(c, names) && c->expected->vector == ORACLE_VECTOR_PF &&
+	       c->found->vector == ORACLE_VECTOR_PF;
 }
 
 /* Linux hides from user space whether its own pages exist. */
@@ -124,7 +130,9 @@ static bool is_kernel_half(const struct comparison *c)
 	return c->expected->vector == ORACLE_VECTOR_PF && c->expected->cr2 >= KERNEL_HALF;
 }
 
-/* An access across the end of the lower half: #PF for its mapped part or #GP for the other, in either order. */
+/*
+ * An access across the end of the lower half: #PF for its mapped part or #GP for the other, in either order.
+ */
 static bool is_canonical_edge(const struct comparison *c)
 {
 	return is_kernel_half(c) && c->expected->cr2 < KERNEL_HALF + ORACLE_PAGE &&
@@ -134,11 +142,11 @@ static bool is_canonical_edge(const struct comparison *c)
 /* The same for x87 images across the end of 4 GiB in 32-bit code. */
 static bool is_wrapped(const struct comparison *c)
 {
-	static const char *const names[] = {"fpu_d9", "fpu_db", "fpu_dd", "fpu_df", "fxsave", "fxrstor",
-					    "maskmovq", "maskmovdqu", NULL};
+	static const char *const names[] = {"fpu_d9",  "fpu_db",   "fpu_dd",     "fpu_df", "fxsave",
+					    "fxrstor", "maskmovq", "maskmovdqu", NULL};
 
-	return c->test->bits == 32 && c->expected->cr2 >= UINT32_MAX - ORACLE_PAGE && (!c->in || is_one_of(c, names)) &&
-	       c->found->vector == ORACLE_VECTOR_GP;
+	return c->test->bits == 32 && c->expected->cr2 >= UINT32_MAX - ORACLE_PAGE &&
+	       (!c->in || is_one_of(c, names)) && c->found->vector == ORACLE_VECTOR_GP;
 }
 
 /* Which operand of CMPS faults first: see above; their faults may be of different kinds. */
@@ -160,7 +168,10 @@ static void compare_event(struct comparison *c)
 		check(c, "cr2", c->expected->cr2, c->found->cr2);
 }
 
-/* AMD's POPA keeps what it has popped when a later pop faults; the registers are loaded again by the next try. */
+/*
+ * AMD's POPA keeps what it has popped when a later pop faults; the registers are loaded again by the next
+ * try.
+ */
 static bool is_popa_fault(const struct comparison *c)
 {
 	return !completed(c) && !strcmp(mnemonic(c), "popa");
@@ -169,7 +180,7 @@ static bool is_popa_fault(const struct comparison *c)
 static void compare_integers(struct comparison *c)
 {
 	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-					    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 	const struct oracle_state *expected = &c->expected->state, *found = &c->found->state;
 	const uint32_t flags = FLAGS_COMPARED & ~undefined_flags(c);
 
@@ -221,7 +232,14 @@ static bool is_transcendental(const struct comparison *c)
 	if (!c->in || c->in->opcode != 0xd9 || c->in->mod != 3)
 		return false;
 	switch (c->in->reg << 3 | (c->in->rm & 7)) {
-	case 060: case 061: case 062: case 063: case 071: case 073: case 076: case 077: return true;
+	case 060:
+	case 061:
+	case 062:
+	case 063:
+	case 071:
+	case 073:
+	case 076:
+	case 077: return true;
 	}
 	return false;
 }
@@ -281,7 +299,8 @@ static bool stores_pointers(const struct comparison *c)
 		return false;
 	if (!strcmp(mnemonic(c), "fxsave"))
 		return true;
-	return (c->in->opcode == 0xd9 && (c->in->reg & 7) == 6) || (c->in->opcode == 0xdd && (c->in->reg & 7) == 6);
+	return (c->in->opcode == 0xd9 && (c->in->reg & 7) == 6) ||
+	       (c->in->opcode == 0xdd && (c->in->reg & 7) == 6);
 }
 
 static void compare_data(struct comparison *c)
@@ -298,10 +317,11 @@ static void compare_data(struct comparison *c)
 	}
 }
 
-bool compare_results(const struct oracle_case *test, const struct x86_insn *in, const struct oracle_result *expected,
-		     const struct oracle_result *found, FILE *out)
+bool compare_results(const struct oracle_case *test, const struct x86_insn *in,
+		     const struct oracle_result *expected, const struct oracle_result *found, FILE *out)
 {
-	struct comparison c = {.test = test, .in = in, .expected = expected, .found = found, .out = out, .equal = true};
+	struct comparison c = {
+		.test = test, .in = in, .expected = expected, .found = found, .out = out, .equal = true};
 
 	if (is_undefined_result(&c) || (expected->state.fx.mxcsr & MXCSR_MM))
 		return true;

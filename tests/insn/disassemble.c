@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disassembly for messages. */
+/* Disassembly for messages, by capstone alone. */
 #include "tests/insn/disassemble.h"
 
 #include <capstone/capstone.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Experiments from the instruction table. Everything is random, but weighted towards where CPUs differ: extreme values,
- * page ends, odd prefixes. Encodings: Intel SDM vol. 2, chapter 2.
+ * Experiments from the instruction table. Everything is random, but weighted towards where CPUs differ:
+ * extreme values, page ends, odd prefixes. Encodings: Intel SDM vol. 2, chapter 2.
  */
 #include "tests/insn/generate.h"
 
@@ -25,11 +25,14 @@ static uint8_t pick_bit(struct random *random, unsigned mask)
 bool generate_wanted(const struct x86_row *row, uint16_t index)
 {
 	static const char *const slow_wanted[] = {
-		"fpu_d8", "fpu_d9", "fpu_da", "fpu_db", "fpu_dc", "fpu_dd", "fpu_de", "fpu_df", "fwait", "emms", "pushf", "popf",
-		"ldmxcsr", "stmxcsr", "fxsave", "fxrstor", "maskmovq", "maskmovdqu", "push_seg", "mov_from_sreg", "cli", "hlt",
-		"int3", "into", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "lar", "lsl", "verr", "verw", "arpl", "clts",
-		"invd", "wbinvd", "rdmsr", "wrmsr", "in_imm", "in_dx", "out_imm", "out_dx", "ins", "outs", "mov_from_cr", "mov_to_cr",
-		"mov_from_dr", "mov_to_dr", "lgdt", "lidt", "lldt", "ltr", "lmsw", "invlpg", "swapgs",
+		"fpu_d8", "fpu_d9",  "fpu_da",      "fpu_db",     "fpu_dc",      "fpu_dd",        "fpu_de",
+		"fpu_df", "fwait",   "emms",        "pushf",      "popf",        "ldmxcsr",       "stmxcsr",
+		"fxsave", "fxrstor", "maskmovq",    "maskmovdqu", "push_seg",    "mov_from_sreg", "cli",
+		"hlt",    "int3",    "into",        "rdfsbase",   "rdgsbase",    "wrfsbase",      "wrgsbase",
+		"lar",    "lsl",     "verr",        "verw",       "arpl",        "clts",          "invd",
+		"wbinvd", "rdmsr",   "wrmsr",       "in_imm",     "in_dx",       "out_imm",       "out_dx",
+		"ins",    "outs",    "mov_from_cr", "mov_to_cr",  "mov_from_dr", "mov_to_dr",     "lgdt",
+		"lidt",   "lldt",    "ltr",         "lmsw",       "invlpg",      "swapgs",
 	};
 
 	if (row->kind != X86_ROW_SLOW)
@@ -40,8 +43,8 @@ bool generate_wanted(const struct x86_row *row, uint16_t index)
 	return false;
 }
 
-static unsigned put_prefixes(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
-			     uint8_t *code)
+static unsigned put_prefixes(struct random *random, const struct x86_decode_mode *mode,
+			     const struct oracle_form *form, uint8_t *code)
 {
 	static const uint8_t segment[] = {0x26, 0x2e, 0x36, 0x3e};
 	static const uint8_t mandatory[] = {0, 0x66, 0xf3, 0xf2};
@@ -55,8 +58,9 @@ static unsigned put_prefixes(struct random *random, const struct x86_decode_mode
 	if (form->vex)
 		return 0;
 	if (random_one_in(random, 12))
-		code[at++] = mode->bits == 64 && random_one_in(random, 2) ? (uint8_t)(0x64 | random_below(random, 2))
-									  : segment[random_below(random, 4)];
+		code[at++] = mode->bits == 64 && random_one_in(random, 2)
+				     ? (uint8_t)(0x64 | random_below(random, 2))
+				     : segment[random_below(random, 4)];
 	if (random_one_in(random, 16))
 		code[at++] = 0x67;
 	if ((x86_rows[form->row].properties & X86_PROP_LOCK) && random_one_in(random, 4))
@@ -68,8 +72,8 @@ static unsigned put_prefixes(struct random *random, const struct x86_decode_mode
 	return at;
 }
 
-static unsigned put_vex(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
-			uint8_t *code)
+static unsigned put_vex(struct random *random, const struct x86_decode_mode *mode,
+			const struct oracle_form *form, uint8_t *code)
 {
 	const bool wide = mode->bits == 64;
 	const unsigned rxb = wide ? random_below(random, 8) << 5 : 0xe0;
@@ -77,20 +81,22 @@ static unsigned put_vex(struct random *random, const struct x86_decode_mode *mod
 
 	code[0] = 0xc4;
 	code[1] = (uint8_t)(rxb | form->map);
-	code[2] = (uint8_t)(pick_bit(random, form->w & 3) << 7 | vvvv << 3 | pick_bit(random, form->vexl & 3) << 2 | pp);
+	code[2] = (uint8_t)(pick_bit(random, form->w & 3) << 7 | vvvv << 3 |
+			    pick_bit(random, form->vexl & 3) << 2 | pp);
 	code[3] = (uint8_t)(form->opcode + random_below(random, form->opcode_count));
 	return 4;
 }
 
-static unsigned put_opcode(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
-			   uint8_t *code)
+static unsigned put_opcode(struct random *random, const struct x86_decode_mode *mode,
+			   const struct oracle_form *form, uint8_t *code)
 {
 	unsigned at = 0;
 
 	if (form->vex)
 		return put_vex(random, mode, form, code);
 	if (mode->bits == 64 && (form->w == 2 || form->osize == 4 || random_one_in(random, 2)))
-		code[at++] = (uint8_t)(0x40 | (form->w == 2 || form->osize == 4 ? REX_W : 0) | random_below(random, 16));
+		code[at++] = (uint8_t)(0x40 | (form->w == 2 || form->osize == 4 ? REX_W : 0) |
+				       random_below(random, 16));
 	if (form->map)
 		code[at++] = 0x0f;
 	if (form->map > 1)
@@ -133,8 +139,25 @@ bool generate_code(struct random *random, const struct x86_decode_mode *mode, co
 static uint64_t interesting_u64(struct random *random)
 {
 	static const uint64_t values[] = {
-		0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x7fffffffffffffff,
-		0x8000000000000000, 0xffffffffffffffff, 0xfffffffffffffffe, 0xffffffff80000000, 0xffffffffffff8000, 0x5555555555555555,
+		0,
+		1,
+		2,
+		0x7f,
+		0x80,
+		0xff,
+		0x7fff,
+		0x8000,
+		0xffff,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xffffffffffffffff,
+		0xfffffffffffffffe,
+		0xffffffff80000000,
+		0xffffffffffff8000,
+		0x5555555555555555,
 	};
 
 	switch (random_below(random, 4)) {
@@ -145,10 +168,14 @@ static uint64_t interesting_u64(struct random *random)
 	return random_u64(random);
 }
 
-/* A float of `exponent_bits` and `fraction_bits`: zeros, denormals, infinities, NaNs, integers, near one, anything. */
+/*
+ * A float of `exponent_bits` and `fraction_bits`: zeros, denormals, infinities, NaNs, integers, near one,
+ * anything.
+ */
 static uint64_t interesting_float(struct random *random, unsigned exponent_bits, unsigned fraction_bits)
 {
-	const uint64_t exponent_max = (1ull << exponent_bits) - 1, fraction_mask = (1ull << fraction_bits) - 1;
+	const uint64_t exponent_max = (1ull << exponent_bits) - 1,
+		       fraction_mask = (1ull << fraction_bits) - 1;
 	const uint64_t sign = (uint64_t)random_below(random, 2) << (exponent_bits + fraction_bits);
 	uint64_t exponent = random_u64(random) & exponent_max, fraction = random_u64(random) & fraction_mask;
 
@@ -158,7 +185,8 @@ static uint64_t interesting_float(struct random *random, unsigned exponent_bits,
 	case 2: exponent = exponent_max, fraction = 0; break;
 	case 3: exponent = exponent_max; break;
 	case 4: exponent = exponent_max, fraction = fraction >> 1 | 1; break;
-	case 5: exponent = exponent_max / 2 + random_below(random, fraction_bits + 2);
+	case 5:
+		exponent = exponent_max / 2 + random_below(random, fraction_bits + 2);
 		fraction &= fraction_mask << random_below(random, fraction_bits);
 		break;
 	case 6: exponent = exponent_max / 2 - 4 + random_below(random, 8); break;
@@ -222,9 +250,12 @@ static void fill_fx(struct random *random, struct oracle_fx *fx)
 		else
 			fx->status &= (uint16_t)~0x3f;
 	}
-	fx->tags = random_one_in(random, 3) ? (uint8_t)random_u64(random) : random_one_in(random, 3) ? 0 : 0xff;
+	fx->tags = random_one_in(random, 3)   ? (uint8_t)random_u64(random)
+		   : random_one_in(random, 3) ? 0
+					      : 0xff;
 	fx->mxcsr = 0x1f80 | random_below(random, 4) << 13 | (random_one_in(random, 4) ? 0x8000 : 0) |
-		    (random_one_in(random, 4) ? 0x40 : 0) | (random_one_in(random, 2) ? random_below(random, 64) : 0);
+		    (random_one_in(random, 4) ? 0x40 : 0) |
+		    (random_one_in(random, 2) ? random_below(random, 64) : 0);
 	if (random_one_in(random, 8))
 		fx->mxcsr &= ~(random_below(random, 64) << 7);
 	for (unsigned i = 0; i < 8; i++)
@@ -237,7 +268,10 @@ static void fill_data(struct random *random, uint8_t *data)
 {
 	for (unsigned i = 0; i < ORACLE_DATA_SIZE; i += 16) {
 		switch (random_below(random, 4)) {
-		case 0: fill_f80(random, data + i); fill_f80(random, data + i + 6); break;
+		case 0:
+			fill_f80(random, data + i);
+			fill_f80(random, data + i + 6);
+			break;
 		case 1: memset(data + i, 0, 16); break;
 		default: fill_vector(random, data + i); break;
 		}
@@ -250,15 +284,18 @@ static uint64_t pick_target(struct random *random)
 	const uint64_t middle = ORACLE_DATA + ORACLE_PAGE;
 
 	switch (random_below(random, 12)) {
-	case 0: return middle - random_below(random, 40);                  /* across both pages */
-	case 1: return middle + ORACLE_PAGE - random_below(random, 40);    /* across the end */
-	case 2: return ORACLE_DATA - random_below(random, 40);             /* across the start */
+	case 0: return middle - random_below(random, 40);               /* across both pages */
+	case 1: return middle + ORACLE_PAGE - random_below(random, 40); /* across the end */
+	case 2: return ORACLE_DATA - random_below(random, 40);          /* across the start */
 	case 3: return ORACLE_RO + random_below(random, ORACLE_PAGE - 64);
 	case 4: return middle + 16 * random_below(random, 100);
 	case 5: return random_one_in(random, 4) ? 0x8000000000000000u + random_u64(random) / 4 : middle + 64;
-	case 6: return random_one_in(random, 4) ? 0x00007fffffffffffu - random_below(random, 20) : middle - 512;
+	case 6:
+		return random_one_in(random, 4) ? 0x00007fffffffffffu - random_below(random, 20)
+						: middle - 512;
 	}
-	return random_one_in(random, 2) ? middle - 1024 + 16 * random_below(random, 64) : middle - 1024 + random_below(random, 1024);
+	return random_one_in(random, 2) ? middle - 1024 + 16 * random_below(random, 64)
+					: middle - 1024 + random_below(random, 1024);
 }
 
 static uint64_t sign_extended_disp32(uint64_t value)
@@ -291,7 +328,8 @@ static uint64_t segment_base(const struct x86_insn *in, const struct oracle_case
 }
 
 /* Chooses base register (or displacement) so that the operand lies at the target. */
-static void aim_memory(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test)
+static void aim_memory(struct random *random, const struct x86_insn *in, unsigned at,
+		       struct oracle_case *test)
 {
 	uint8_t *code = test->code + at;
 	uint64_t *r = test->state.r;
@@ -340,7 +378,8 @@ static bool row_is(const struct x86_insn *in, const char *const *names)
 /* Implicit pointers: strings, stack, XLAT, MASKMOV. Counts stay small. */
 static void aim_implicit(struct random *random, const struct x86_insn *in, struct oracle_case *test)
 {
-	static const char *const stack[] = {"push", "pop", "call", "ret", "enter", "leave", "pushf", "popf", "pusha", "popa", NULL};
+	static const char *const stack[] = {"push",  "pop",  "call",  "ret",  "enter", "leave",
+					    "pushf", "popf", "pusha", "popa", NULL};
 	static const char *const by_di[] = {"maskmovq", "maskmovdqu", NULL};
 	static const char *const xlat[] = {"xlat", NULL};
 	static const char *const bits[] = {"bt", "bts", "btr", "btc", NULL};

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes experiments from rows of insn.tab: bytes of the row's encoding and a state in which they have something to do. */
+/*
+ * Makes experiments from rows of insn.tab: bytes of the row's encoding and a state in which they have
+ * something to do.
+ */
 #pragma once
 
 #include "tcg-fallback/x86/insn.h"
@@ -30,7 +33,8 @@ bool generate_code(struct random *random, const struct x86_decode_mode *mode, co
 void generate_state(struct random *random, struct oracle_case *test);
 
 /*
- * Changes state, displacements and memory for the instruction at test->code + at, of which state.rip is the start:
- * addresses mostly within the data pages (often across a page's end, sometimes outside), counts mostly small.
+ * Changes state, displacements and memory for the instruction at test->code + at, of which state.rip is the
+ * start: addresses mostly within the data pages (often across a page's end, sometimes outside), counts mostly
+ * small.
  */
 void generate_aim(struct random *random, const struct x86_insn *in, unsigned at, struct oracle_case *test);

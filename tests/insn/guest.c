@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs an experiment on the built-in engine: a guest without a kernel, whose page tables put the experiment's pages where the
- * host has them, whose selectors are Linux's, and whose interrupt gates lead to one HLT a vector. The exception that ends
- * the experiment is delivered like any other; its frame on the ring-0 stack is read as the result.
+ * Runs an experiment on the built-in engine: a guest without a kernel, whose page tables put the experiment's
+ * pages where the host has them, whose selectors are Linux's, and whose interrupt gates lead to one HLT a
+ * vector. The exception that ends the experiment is delivered like any other; its frame on the ring-0 stack
+ * is read as the result.
  */
 #include "tests/insn/guest.h"
 
@@ -45,14 +46,14 @@
 #define PTE_D  0x40u
 #define PTE_NX (1ull << 63)
 
-#define KERNEL_CS 0x10u
-#define USER_CS_32 0x23u
-#define USER_DS   0x2bu
-#define USER_CS   0x33u
-#define CPU_NUMBER  0x78u
+#define KERNEL_CS    0x10u
+#define USER_CS_32   0x23u
+#define USER_DS      0x2bu
+#define USER_CS      0x33u
+#define CPU_NUMBER   0x78u
 #define TSS_SELECTOR 0x40u
-#define TSS_SIZE    0x68u
-#define TSS_IO_BASE 0x66u
+#define TSS_SIZE     0x68u
+#define TSS_IO_BASE  0x66u
 
 #define MXCSR_MASK_OFFSET 28u
 #define XSTATE_BV_OFFSET  512u
@@ -110,8 +111,10 @@ static void make_descriptors(struct guest *guest)
 	put64(guest, GPA_SYSTEM + (USER_CS_32 & ~7u), 0x00cffb000000ffffull);
 	put64(guest, GPA_SYSTEM + (USER_DS & ~7u), 0x00cff3000000ffffull);
 	put64(guest, GPA_SYSTEM + (USER_CS & ~7u), 0x00affb000000ffffull);
-	put64(guest, GPA_SYSTEM + CPU_NUMBER, 0x0040f50000000000ull); /* Linux keeps the CPU's number in its limit */
-	put64(guest, GPA_SYSTEM + TSS_SELECTOR, 0x00008b0000000000ull | (TSS_SIZE - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
+	put64(guest, GPA_SYSTEM + CPU_NUMBER,
+	      0x0040f50000000000ull); /* Linux keeps the CPU's number in its limit */
+	put64(guest, GPA_SYSTEM + TSS_SELECTOR,
+	      0x00008b0000000000ull | (TSS_SIZE - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
 	put64(guest, GPA_SYSTEM + TSS_SELECTOR + 8, tss >> 32);
 	memcpy(rsp0, &stack, sizeof(stack));
 	guest->ram[GPA_SYSTEM + 0x800 + TSS_IO_BASE] = TSS_SIZE; /* no ports */
@@ -128,7 +131,8 @@ static void make_descriptors(struct guest *guest)
 
 static struct x86_segment flat_segment(uint16_t selector, uint16_t attributes)
 {
-	return (struct x86_segment){.limit = 0xffffffff, .selector = selector, .attributes = attributes, .usable = true};
+	return (struct x86_segment){
+		.limit = 0xffffffff, .selector = selector, .attributes = attributes, .usable = true};
 }
 
 static void load_system_registers(struct x86_cpu *cpu)
@@ -144,7 +148,11 @@ static void load_system_registers(struct x86_cpu *cpu)
 	cpu->idtr.limit = 0xfff;
 	cpu->seg[SEG_LDTR] = (struct x86_segment){.usable = false};
 	cpu->seg[SEG_TR] = (struct x86_segment){
-		.base = TSS, .limit = TSS_SIZE - 1, .selector = TSS_SELECTOR, .attributes = 0x8b, .usable = true,
+		.base = TSS,
+		.limit = TSS_SIZE - 1,
+		.selector = TSS_SELECTOR,
+		.attributes = 0x8b,
+		.usable = true,
 	};
 }
 
@@ -236,7 +244,8 @@ static void add_leaf(struct guest *guest, uint32_t leaf, uint32_t subleaf, bool 
 	struct x86_cpuid_leaf *to = &guest->leaf[guest->leaf_count];
 
 	*to = (struct x86_cpuid_leaf){.leaf = leaf, .subleaf = subleaf, .subleaf_matters = subleaf_matters};
-	if (__get_cpuid_count(leaf, subleaf, &to->eax, &to->ebx, &to->ecx, &to->edx) && guest->leaf_count + 1 < CPUID_LEAVES_MAX)
+	if (__get_cpuid_count(leaf, subleaf, &to->eax, &to->ebx, &to->ecx, &to->edx) &&
+	    guest->leaf_count + 1 < CPUID_LEAVES_MAX)
 		guest->leaf_count++;
 }
 
@@ -298,9 +307,16 @@ static void no_ferr(void *opaque, unsigned cpu, bool level)
 }
 
 static const struct x86_host no_host = {
-	.mmio_read = no_read, .mmio_write = no_write, .pio_read = no_port_read, .pio_write = no_port_write,
-	.intr_acknowledge = no_interrupt, .apic_msr_read = no_msr_read, .apic_msr_write = no_msr_write,
-	.cr8_read = no_cr8_read, .cr8_write = no_cr8_write, .ferr = no_ferr,
+	.mmio_read = no_read,
+	.mmio_write = no_write,
+	.pio_read = no_port_read,
+	.pio_write = no_port_write,
+	.intr_acknowledge = no_interrupt,
+	.apic_msr_read = no_msr_read,
+	.apic_msr_write = no_msr_write,
+	.cr8_read = no_cr8_read,
+	.cr8_write = no_cr8_write,
+	.ferr = no_ferr,
 };
 
 struct guest *guest_open(void)
@@ -350,5 +366,8 @@ static void runner_close(void *self)
 }
 
 const struct oracle_runner oracle_interpreter = {
-	.name = "interpreter", .open = runner_open, .run = runner_run, .close = runner_close,
+	.name = "interpreter",
+	.open = runner_open,
+	.run = runner_run,
+	.close = runner_close,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Does the decoder agree with the host CPU on how long an instruction is and whether it is defined? The bytes are placed
- * against an unmapped page: an instruction that is longer than what is visible faults on fetch. Opcodes are visited
- * systematically with random prefixes and tails, in 64-, 32- and 16-bit code segments.
+ * Does the decoder agree with the host CPU on how long an instruction is and whether it is defined? The bytes
+ *are placed against an unmapped page: an instruction that is longer than what is visible faults on fetch.
+ *Opcodes are visited systematically with random prefixes and tails, in 64-, 32- and 16-bit code segments.
  *
  *	length [--cases N] [--seed S] [--bits 16|32|64] [--code "0f a2"]
  */
@@ -15,8 +15,9 @@
 #include "tests/insn/native.h"
 #include "tests/insn/random.h"
 
-#define FETCH_BIT    0x10u /* of a page fault's error code */
-#define UNDEFINED_LONG 8u   /* from here on ModRM, SIB and displacement of an undefined opcode may exceed 15 bytes */
+#define FETCH_BIT 0x10u /* of a page fault's error code */
+#define UNDEFINED_LONG                                                                                       \
+	8u /* from here on ModRM, SIB and displacement of an undefined opcode may exceed 15 bytes */
 #define DIFFERENCES_MAX 40u /* printed ones */
 
 struct length_test {
@@ -32,13 +33,18 @@ static struct x86_decode_mode host_mode(uint8_t bits)
 	struct x86_decode_mode mode = {.bits = bits, .stack32 = true, .protected_mode = true};
 	uint32_t vendor[4] = {0};
 
-	__asm__ volatile("cpuid" : "=a"(vendor[3]), "=b"(vendor[0]), "=c"(vendor[2]), "=d"(vendor[1]) : "a"(0));
+	__asm__ volatile("cpuid"
+			 : "=a"(vendor[3]), "=b"(vendor[0]), "=c"(vendor[2]), "=d"(vendor[1])
+			 : "a"(0));
 	mode.near_branch_66 = !memcmp(vendor, "AuthenticAMD", 12);
 	host_features(mode.feature);
 	return mode;
 }
 
-/* Would executing this call the kernel? Looked for anywhere, in case the decoder errs about where the opcode is. */
+/*
+ * Would executing this call the kernel? Looked for anywhere, in case the decoder errs about where the opcode
+ * is.
+ */
 static bool calls_kernel(const uint8_t *code)
 {
 	for (unsigned i = 0; i + 1 < X86_INSN_LEN_MAX; i++)
@@ -49,15 +55,15 @@ static bool calls_kernel(const uint8_t *code)
 }
 
 /*
- * Instructions that hosts have and the table does not (yet): AVX and AVX-512, XOP and TBM, 3DNow!, SSE4A, GFNI and what
- * lives in corners of the 0F map. `opcode` is the first opcode byte's index.
+ * Instructions that hosts have and the table does not (yet): AVX and AVX-512, XOP and TBM, 3DNow!, SSE4A,
+ * GFNI and what lives in corners of the 0F map. `opcode` is the first opcode byte's index.
  */
 static bool is_foreign(const struct x86_decode_mode *mode, const uint8_t *code, const struct x86_insn *in)
 {
 	unsigned at = 0;
 
-	while (at < 14 && (code[at] == 0x66 || code[at] == 0x67 || (code[at] & 0xfe) == 0xf2 || code[at] == 0xf0 ||
-			   (code[at] & 0xe7) == 0x26 || (code[at] & 0xfe) == 0x64 ||
+	while (at < 14 && (code[at] == 0x66 || code[at] == 0x67 || (code[at] & 0xfe) == 0xf2 ||
+			   code[at] == 0xf0 || (code[at] & 0xe7) == 0x26 || (code[at] & 0xfe) == 0x64 ||
 			   (mode->bits == 64 && (code[at] & 0xf0) == 0x40)))
 		at++;
 	if (code[at] == 0x8f && (code[at + 1] & 0x1f) >= 8)
@@ -68,10 +74,13 @@ static bool is_foreign(const struct x86_decode_mode *mode, const uint8_t *code, 
 		return false;
 	switch (code[at + 1]) {
 	case 0x01: return in->mod == 3;
-	case 0x0e: case 0x0f: return true; /* 3DNow! */
+	case 0x0e:
+	case 0x0f: return true;                    /* 3DNow! */
 	case 0x2b: return in->rep != X86_REP_NONE; /* MOVNTSS, MOVNTSD */
-	case 0x78: case 0x79: return true; /* EXTRQ, INSERTQ */
-	case 0x37: case 0x39: return true;
+	case 0x78:
+	case 0x79: return true; /* EXTRQ, INSERTQ */
+	case 0x37:
+	case 0x39: return true;
 	case 0x38: return code[at + 2] >= 0xc8;
 	case 0x3a: return code[at + 2] >= 0xc0;
 	}
@@ -91,7 +100,8 @@ static bool wants_more(struct length_test *t, const uint8_t *code, unsigned visi
 	       t->result.state.rip == experiment->state.rip;
 }
 
-static void print_difference(struct length_test *t, const uint8_t *code, const struct x86_insn *in, int status)
+static void print_difference(struct length_test *t, const uint8_t *code, const struct x86_insn *in,
+			     int status)
 {
 	const struct oracle_result result = t->result;
 	unsigned visible = 1;
@@ -103,11 +113,16 @@ static void print_difference(struct length_test *t, const uint8_t *code, const s
 	printf("%u-bit:", t->mode.bits);
 	for (unsigned i = 0; i < X86_INSN_LEN_MAX; i++)
 		printf(" %02x", code[i]);
-	printf("\n    decoder: status %d, %u bytes, row %s (insn.tab:%u); host: %u bytes, vector %u, error %#x\n", status,
-	       in->len, x86_rows[in->row].mnemonic, x86_row_lines[in->row], visible, result.vector, result.error);
+	printf("\n    decoder: status %d, %u bytes, row %s (insn.tab:%u); host: %u bytes, vector %u, error "
+	       "%#x\n",
+	       status, in->len, x86_rows[in->row].mnemonic, x86_row_lines[in->row], visible, result.vector,
+	       result.error);
 }
 
-/* x87 rows are decoded further when executed; RSM, STAC, CLAC and moves to control registers depend on CPU state. */
+/*
+ * x87 rows are decoded further when executed; RSM, STAC, CLAC and moves to control registers depend on CPU
+ * state.
+ */
 static bool may_be_undefined(const struct x86_insn *in)
 {
 	const char *name = x86_rows[in->row].mnemonic;
@@ -121,12 +136,14 @@ static bool is_lock_quirk(const struct x86_insn *in)
 {
 	const uint8_t opcode = in->opcode;
 
-	return in->lock && in->map == 1 && (opcode == 0x20 || opcode == 0x22 || (opcode == 0x00 && in->reg >= 4));
+	return in->lock && in->map == 1 &&
+	       (opcode == 0x20 || opcode == 0x22 || (opcode == 0x00 && in->reg >= 4));
 }
 
 /*
- * With the decoder's length visible the CPU must be content, with one byte less it must not. An instruction that is
- * undefined for us may have been recognised as such before its last byte, so that only #UD is compared.
+ * With the decoder's length visible the CPU must be content, with one byte less it must not. An instruction
+ * that is undefined for us may have been recognised as such before its last byte, so that only #UD is
+ * compared.
  */
 static void check(struct length_test *t, const uint8_t *code)
 {
@@ -140,7 +157,8 @@ static void check(struct length_test *t, const uint8_t *code)
 	}
 	switch (status) {
 	case X86_DECODE_OK:
-		if (wants_more(t, code, in.len) || (t->result.vector == ORACLE_VECTOR_UD && !may_be_undefined(&in)) ||
+		if (wants_more(t, code, in.len) ||
+		    (t->result.vector == ORACLE_VECTOR_UD && !may_be_undefined(&in)) ||
 		    (in.len > 1 && !wants_more(t, code, in.len - 1U)))
 			print_difference(t, code, &in, status);
 		return;
@@ -163,7 +181,8 @@ static void check(struct length_test *t, const uint8_t *code)
 /* Legacy prefixes in any number and order, REX sometimes, then the opcode and random bytes. */
 static void make_code(struct random *random, unsigned map, uint8_t opcode, uint8_t code[X86_INSN_LEN_MAX])
 {
-	static const uint8_t prefixes[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65};
+	static const uint8_t prefixes[] = {0x66, 0x66, 0xf2, 0xf3, 0x67, 0xf0,
+					   0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65};
 	unsigned at = 0;
 
 	for (unsigned i = 0; i < X86_INSN_LEN_MAX; i++)
@@ -247,8 +266,8 @@ int main(int argc, char **argv)
 		else
 			check_mode(t, widths[i], cases, seed);
 	}
-	printf("%lu instructions, %lu kernel entries left out, %lu not ours, %lu differences\n", t->run, t->skipped,
-	       t->foreign, t->different);
+	printf("%lu instructions, %lu kernel entries left out, %lu not ours, %lu differences\n", t->run,
+	       t->skipped, t->foreign, t->different);
 	const bool good = t->different == 0;
 	native_close(t->native);
 	free(t);

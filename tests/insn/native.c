@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs an experiment on the host CPU. A signal handler is the door both ways: INT3 enters it, it writes the experiment's
- * registers into the signal frame, and sigreturn starts the experiment; whatever ends that (single step, a fault) comes
- * back as a signal, whose frame holds all registers, x87 and SSE included, and the exception's vector, error code and CR2.
- * Linux's signal frames: arch/x86/include/uapi/asm/sigcontext.h. Knows nothing of the guest CPU.
+ * Runs an experiment on the host CPU. A signal handler is the door both ways: INT3 enters it, it writes the
+ * experiment's registers into the signal frame, and sigreturn starts the experiment; whatever ends that
+ * (single step, a fault) comes back as a signal, whose frame holds all registers, x87 and SSE included, and
+ * the exception's vector, error code and CR2. Linux's signal frames: arch/x86/include/uapi/asm/sigcontext.h.
+ * Knows nothing of the guest CPU.
  */
 #include "tests/insn/native.h"
 
@@ -22,10 +23,10 @@
 #define FLAG_RF 0x10000u
 
 /* Selectors of Linux's GDT; the 16-bit code segment is entry 0 of the LDT. */
-#define USER_CS      0x33u
-#define USER_CS_32   0x23u
-#define USER_DS      0x2bu
-#define USER_CS_16   0x07u
+#define USER_CS    0x33u
+#define USER_CS_32 0x23u
+#define USER_DS    0x2bu
+#define USER_CS_16 0x07u
 
 #define WATCHDOG_US    100000 /* of CPU time; an experiment takes about 20 */
 #define ALT_STACK_SIZE 65536u
@@ -39,19 +40,22 @@ struct native {
 	const struct oracle_case *test;
 	struct oracle_result *result;
 	uint64_t host_fs, host_gs;
-	gregset_t host;     /* registers of native_run */
+	gregset_t host; /* registers of native_run */
 	void *alt_stack;
 	uint8_t *data, *ro, *code;
 	uint64_t started, started_at_tick; /* experiments so far, and at the watchdog's last tick */
 };
 
-/* Signal handlers get no argument of ours. The one exception to "nothing at file scope": a process has one handler. */
+/*
+ * Signal handlers get no argument of ours. The one exception to "nothing at file scope": a process has one
+ * handler.
+ */
 static struct native *native_current;
 
 /* In the order of instruction encoding. */
 static const int greg_of[16] = {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+	REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
 };
 
 /* No TLS (errno): the FS base may be the experiment's. */
@@ -59,7 +63,9 @@ static inline void set_base(int which, uint64_t base)
 {
 	long ignored;
 
-	__asm__ volatile("syscall" : "=a"(ignored) : "a"(SYS_arch_prctl), "D"((long)which), "S"(base)
+	__asm__ volatile("syscall"
+			 : "=a"(ignored)
+			 : "a"(SYS_arch_prctl), "D"((long)which), "S"(base)
 			 : "rcx", "r11", "memory");
 }
 
@@ -68,7 +74,9 @@ static inline uint64_t get_base(int which)
 	uint64_t base = 0;
 	long ignored;
 
-	__asm__ volatile("syscall" : "=a"(ignored) : "a"(SYS_arch_prctl), "D"((long)which), "S"(&base)
+	__asm__ volatile("syscall"
+			 : "=a"(ignored)
+			 : "a"(SYS_arch_prctl), "D"((long)which), "S"(&base)
 			 : "rcx", "r11", "memory");
 	return base;
 }
@@ -80,7 +88,10 @@ static uint64_t selectors(unsigned bits)
 	return cs | (uint64_t)USER_DS << 48;
 }
 
-/* No library function here either: a string function may have been chosen at load time, and would be stepped through. */
+/*
+ * No library function here either: a string function may have been chosen at load time, and would be stepped
+ * through.
+ */
 static inline void copy(void *dst, const void *src, size_t size)
 {
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(size) : : "memory");
@@ -121,13 +132,18 @@ static void frame_store(struct native *native, ucontext_t *uc)
 	copy(gregs, native->host, sizeof(native->host));
 }
 
-/* 32-bit code wants usable data segments, which 64-bit code does without; instructions may have changed them. */
+/*
+ * 32-bit code wants usable data segments, which 64-bit code does without; instructions may have changed them.
+ */
 static inline void load_data_segments(void)
 {
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(USER_DS));
 }
 
-/* Some instructions fault forever (the kernel retries), or jump to themselves. Called at each tick of the timer. */
+/*
+ * Some instructions fault forever (the kernel retries), or jump to themselves. Called at each tick of the
+ * timer.
+ */
 static bool watchdog_expired(struct native *native)
 {
 	const bool expired = native->phase == PHASE_RUN && native->started == native->started_at_tick;
@@ -167,12 +183,16 @@ static __attribute__((noinline)) void native_switch(void)
 {
 	const uint32_t mxcsr = 0x1f80;
 
-	/* POPF: sigreturn keeps NT, ID and AC as the experiment left them. The red zone must not be pushed into. */
-	__asm__ volatile("int3; fninit; ldmxcsr %0; lea -128(%%rsp), %%rsp; pushq $0x202; popfq; lea 128(%%rsp), %%rsp"
-			 :
-			 : "m"(mxcsr)
-			 : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-			   "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	/*
+	 * POPF: sigreturn keeps NT, ID and AC as the experiment left them. The red zone must not be pushed
+	 * into.
+	 */
+	__asm__ volatile(
+		"int3; fninit; ldmxcsr %0; lea -128(%%rsp), %%rsp; pushq $0x202; popfq; lea 128(%%rsp), %%rsp"
+		:
+		: "m"(mxcsr)
+		: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+		  "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 void native_run(struct native *native, const struct oracle_case *test, struct oracle_result *result)
@@ -189,7 +209,8 @@ void native_run(struct native *native, const struct oracle_case *test, struct or
 
 static void *map_at(uint64_t gva, size_t size, int protection)
 {
-	void *p = mmap((void *)gva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = mmap((void *)gva, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -201,7 +222,8 @@ static void *map_at(uint64_t gva, size_t size, int protection)
 static bool install_handlers(struct native *native)
 {
 	static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGPROF};
-	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
+	struct sigaction action = {.sa_sigaction = on_signal,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART};
 	const struct itimerval tick = {.it_interval.tv_usec = WATCHDOG_US, .it_value.tv_usec = WATCHDOG_US};
 	stack_t stack = {.ss_size = ALT_STACK_SIZE};
 
@@ -219,7 +241,11 @@ static bool install_handlers(struct native *native)
 static bool make_segment_16(void)
 {
 	struct user_desc segment = {
-		.entry_number = 0, .base_addr = ORACLE_CODE, .limit = 0xffff, .contents = 2 /* code */, .useable = 1,
+		.entry_number = 0,
+		.base_addr = ORACLE_CODE,
+		.limit = 0xffff,
+		.contents = 2 /* code */,
+		.useable = 1,
 	};
 
 	return syscall(SYS_modify_ldt, 1, &segment, sizeof(segment)) == 0;
@@ -260,7 +286,8 @@ struct native *native_open(void)
 	native->data = map_at(ORACLE_DATA, ORACLE_DATA_SIZE, PROT_READ | PROT_WRITE);
 	native->ro = map_at(ORACLE_RO, ORACLE_PAGE, PROT_READ);
 	native->code = map_at(ORACLE_CODE, ORACLE_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
-	if (!native->data || !native->ro || !native->code || !install_handlers(native) || !try_bits(native, 64)) {
+	if (!native->data || !native->ro || !native->code || !install_handlers(native) ||
+	    !try_bits(native, 64)) {
 		native_close(native);
 		return NULL;
 	}
@@ -307,5 +334,8 @@ static void runner_close(void *self)
 }
 
 const struct oracle_runner oracle_native = {
-	.name = "native", .open = runner_open, .run = runner_run, .close = runner_close,
+	.name = "native",
+	.open = runner_open,
+	.run = runner_run,
+	.close = runner_close,
 };

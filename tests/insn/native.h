@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host CPU as a runner, and what only it offers: unmapping the page after the code, to learn how far instruction
- * fetch reaches. Not thread-safe: signal handlers have one state a process.
+ * The host CPU as a runner, and what only it offers: unmapping the page after the code, to learn how far
+ * instruction fetch reaches. Not thread-safe: signal handlers have one state a process.
  */
 #pragma once
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Executes every user-mode row of insn.tab in many forms and states, and random sequences of them, on the host CPU and on the built-in engine, and compares.
+ * Executes every user-mode row of insn.tab in many forms and states, and random sequences of them, on the
+ *host CPU and on the built-in engine, and compares.
  *
  *	oracle [--cases N] [--seed S] [--row MNEMONIC|LINE|sequence] [--bits 32|64] [--one SEED]
  *
- * --cases is the total over all rows and modes; a difference is printed with the --row, --bits and --one that repeat it.
+ * --cases is the total over all rows and modes; a difference is printed with the --row, --bits and --one that
+ *repeat it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,9 +22,9 @@
 #include "tests/insn/native.h"
 #include "tests/insn/sequence.h"
 
-#define STATES_PER_CODE      4u
-#define SEQUENCES_PRINTED    8u
-#define DIFFERENCES_PER_ROW  2u /* printed ones */
+#define STATES_PER_CODE     4u
+#define SEQUENCES_PRINTED   8u
+#define DIFFERENCES_PER_ROW 2u /* printed ones */
 
 struct oracle {
 	const struct oracle_runner *runner[2]; /* the host and what is tested */
@@ -45,8 +47,8 @@ static void print_state(const struct oracle_state *state)
 {
 	for (unsigned i = 0; i < 16; i++)
 		printf("%sr%-2u %016" PRIx64, i % 4 ? "  " : i ? "\n    " : "    ", i, state->r[i]);
-	printf("\n    rip %" PRIx64 " rflags %" PRIx64 " fcw %04x fsw %04x ftw %02x mxcsr %04x\n", state->rip, state->rflags,
-	       state->fx.control, state->fx.status, state->fx.tags, state->fx.mxcsr);
+	printf("\n    rip %" PRIx64 " rflags %" PRIx64 " fcw %04x fsw %04x ftw %02x mxcsr %04x\n", state->rip,
+	       state->rflags, state->fx.control, state->fx.status, state->fx.tags, state->fx.mxcsr);
 }
 
 /* in: NULL for a sequence. */
@@ -55,8 +57,8 @@ static void print_difference(struct oracle *oracle, const struct x86_insn *in, u
 	const struct oracle_case *test = &oracle->test;
 
 	if (in)
-		printf("%s (insn.tab:%u), repeat with --row %u", x86_rows[in->row].mnemonic, x86_row_lines[in->row],
-		       x86_row_lines[in->row]);
+		printf("%s (insn.tab:%u), repeat with --row %u", x86_rows[in->row].mnemonic,
+		       x86_row_lines[in->row], x86_row_lines[in->row]);
 	else
 		printf("sequence, repeat with --row sequence");
 	printf(" --bits %u --one %#" PRIx64 " (%s):", test->bits, one, test->step ? "stepped" : "in a block");
@@ -88,8 +90,8 @@ static bool run_and_compare(struct oracle *oracle, const struct x86_insn *in)
 }
 
 /*
- * The experiments that one seed makes: one encoding, several states; stepped, or run up to an INT3 so that it is part of a
- * block. Returns how many differ.
+ * The experiments that one seed makes: one encoding, several states; stepped, or run up to an INT3 so that it
+ * is part of a block. Returns how many differ.
  */
 static unsigned run_seed(struct oracle *oracle, const struct oracle_form *form, uint64_t seed, bool print)
 {
@@ -136,7 +138,8 @@ static void run_sequences(struct oracle *oracle, const struct options *options, 
 	unsigned long different = 0;
 
 	for (unsigned long i = 0; i < cases; i++)
-		different += run_sequence(oracle, options->has_one ? options->one : random_u64(&random), different < SEQUENCES_PRINTED);
+		different += run_sequence(oracle, options->has_one ? options->one : random_u64(&random),
+					  different < SEQUENCES_PRINTED);
 	if (different)
 		printf("== sequences %u bits: %lu of %lu differ\n", oracle->mode.bits, different, cases);
 	oracle->different += different;
@@ -145,7 +148,8 @@ static void run_sequences(struct oracle *oracle, const struct options *options, 
 static void run_form(struct oracle *oracle, const struct oracle_form *form, const struct options *options,
 		     unsigned long seeds)
 {
-	struct random random = {.state = options->seed * 1000003 + form->row * 2u + (oracle->mode.bits == 64)};
+	struct random random = {.state =
+					options->seed * 1000003 + form->row * 2u + (oracle->mode.bits == 64)};
 	const unsigned long before = oracle->different;
 	unsigned printed = 0;
 
@@ -158,7 +162,8 @@ static void run_form(struct oracle *oracle, const struct oracle_form *form, cons
 	}
 	if (oracle->different != before)
 		printf("== %s (insn.tab:%u) %u bits: %lu of %lu differ\n", x86_rows[form->row].mnemonic,
-		       x86_row_lines[form->row], oracle->mode.bits, oracle->different - before, seeds * STATES_PER_CODE);
+		       x86_row_lines[form->row], oracle->mode.bits, oracle->different - before,
+		       seeds * STATES_PER_CODE);
 }
 
 static bool is_selected(const struct oracle_form *form, const struct options *options)
@@ -240,7 +245,8 @@ int main(int argc, char **argv)
 	int status = 77;
 
 	if (!oracle || parse(argc, argv, &options)) {
-		fprintf(stderr, "usage: oracle [--cases N] [--seed S] [--row MNEMONIC|LINE|sequence] [--bits 32|64] [--one SEED]\n");
+		fprintf(stderr, "usage: oracle [--cases N] [--seed S] [--row MNEMONIC|LINE|sequence] [--bits "
+				"32|64] [--one SEED]\n");
 		free(oracle);
 		return 2;
 	}

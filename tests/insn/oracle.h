@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One instruction (or a short sequence) as an experiment: the bytes, the state before and what came of it. A runner
- * carries the experiment out: the host CPU (native.c) or a guest CPU of the built-in engine (guest.c). Both use the same
- * addresses, so that states can be compared byte by byte.
+ * One instruction (or a short sequence) as an experiment: the bytes, the state before and what came of it. A
+ * runner carries the experiment out: the host CPU (native.c) or a guest CPU of the built-in engine (guest.c).
+ * Both use the same addresses, so that states can be compared byte by byte.
  */
 #pragma once
 
@@ -26,12 +26,12 @@
 #define ORACLE_CODE_END  (ORACLE_CODE + ORACLE_CODE_SIZE)
 #define ORACLE_CODE_MAX  128u /* bytes of one experiment */
 
-#define ORACLE_VECTOR_DB 1
-#define ORACLE_VECTOR_BP 3
-#define ORACLE_VECTOR_UD 6
-#define ORACLE_VECTOR_SS 12
-#define ORACLE_VECTOR_GP 13
-#define ORACLE_VECTOR_PF 14
+#define ORACLE_VECTOR_DB   1
+#define ORACLE_VECTOR_BP   3
+#define ORACLE_VECTOR_UD   6
+#define ORACLE_VECTOR_SS   12
+#define ORACLE_VECTOR_GP   13
+#define ORACLE_VECTOR_PF   14
 #define ORACLE_VECTOR_HANG 255 /* no exception in a long time */
 
 /* FXSAVE's image (Intel SDM vol. 1, table 10-2). */
@@ -54,8 +54,8 @@ struct oracle_state {
 };
 
 struct oracle_case {
-	uint8_t bits;                   /* 64 or 32 (compatibility mode), for decoding also 16 */
-	bool step;                      /* RFLAGS.TF: one instruction; else runs until an exception, the last byte is INT3 */
+	uint8_t bits; /* 64 or 32 (compatibility mode), for decoding also 16 */
+	bool step;    /* RFLAGS.TF: one instruction; else runs until an exception, the last byte is INT3 */
 	uint8_t code[ORACLE_CODE_MAX];
 	unsigned code_size;
 	uint32_t undefined_flags;       /* of a sequence: what its instructions leave undefined */
@@ -64,9 +64,9 @@ struct oracle_case {
 };
 
 struct oracle_result {
-	uint8_t vector;  /* of the exception that ended the experiment; ORACLE_VECTOR_DB: stepped */
-	uint32_t error;  /* its error code, 0 when it has none */
-	uint64_t cr2;    /* when the vector is #PF */
+	uint8_t vector; /* of the exception that ended the experiment; ORACLE_VECTOR_DB: stepped */
+	uint32_t error; /* its error code, 0 when it has none */
+	uint64_t cr2;   /* when the vector is #PF */
 	struct oracle_state state;
 	uint8_t data[ORACLE_DATA_SIZE];
 };
@@ -76,7 +76,7 @@ void oracle_fill_ro(uint8_t page[ORACLE_PAGE]);
 
 struct oracle_runner {
 	const char *name;
-	void *(*open)(void);  /* NULL: cannot run here */
+	void *(*open)(void); /* NULL: cannot run here */
 	void (*run)(void *self, const struct oracle_case *test, struct oracle_result *result);
 	void (*close)(void *self);
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random sequences. What one instruction leaves undefined must not be seen by a later one: flags are tracked, and rows with
- * other freedom (approximations, images with pointers, AMD's POPA) stay out.
+ * Random sequences. What one instruction leaves undefined must not be seen by a later one: flags are tracked,
+ * and rows with other freedom (approximations, images with pointers, AMD's POPA) stay out.
  */
 #include "tests/insn/sequence.h"
 
@@ -35,8 +35,9 @@ static bool is_transcendental(const struct x86_insn *in)
 static bool row_fits(const struct x86_row *row)
 {
 	static const char *const left_out[] = {
-		"popa", "cmps", "shld", "shrd", "rcpps", "rcpss", "rsqrtps", "rsqrtss", "fxsave", "fxrstor", "hlt", "int1", "wrfsbase",
-		"wrgsbase", "lsl", "maskmovq", "maskmovdqu",
+		"popa",     "cmps",     "shld",   "shrd",     "rcpps",      "rcpss",
+		"rsqrtps",  "rsqrtss",  "fxsave", "fxrstor",  "hlt",        "int1",
+		"wrfsbase", "wrgsbase", "lsl",    "maskmovq", "maskmovdqu",
 	};
 
 	for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
@@ -54,14 +55,17 @@ static bool insn_fits(struct sequence *s, const struct x86_insn *in)
 
 	if ((row->properties & X86_PROP_FPU) && s->undefined) /* FCMOVcc among them */
 		return false;
-	if ((row->flags_read & s->undefined) || is_transcendental(in) || ((row->properties & X86_PROP_FPU) && image))
+	if ((row->flags_read & s->undefined) || is_transcendental(in) ||
+	    ((row->properties & X86_PROP_FPU) && image))
 		return false;
-	return !x86_insn_is_mem(in) || in->base == REG_RIP || in->base == REG_ZERO || random_one_in(s->random, 3);
+	return !x86_insn_is_mem(in) || in->base == REG_RIP || in->base == REG_ZERO ||
+	       random_one_in(s->random, 3);
 }
 
 static bool is_conditional_writer(const struct x86_row *row)
 {
-	return (row->properties & X86_PROP_STRING) || (row->flags_undefined & FLAG_AF && row->flags_undefined & FLAG_OF);
+	return (row->properties & X86_PROP_STRING) ||
+	       (row->flags_undefined & FLAG_AF && row->flags_undefined & FLAG_OF);
 }
 
 static bool add_insn(struct sequence *s)
@@ -98,7 +102,10 @@ static unsigned add_jump(struct sequence *s)
 	return at;
 }
 
-/* sub dword ptr [COUNTER], 1; jnz start: the block runs a few times, links to itself and meets its own results. */
+/*
+ * sub dword ptr [COUNTER], 1; jnz start: the block runs a few times, links to itself and meets its own
+ * results.
+ */
 static void add_loop(struct sequence *s)
 {
 	static const uint8_t count_down[] = {0x83, 0x2c, 0x25};

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Short runs of instructions, for what single steps do not show: blocks, flags between instructions, forward jumps. */
+/*
+ * Short runs of instructions, for what single steps do not show: blocks, flags between instructions, forward
+ * jumps.
+ */
 #pragma once
 
 #include "tests/insn/generate.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The decoder's rules one by one, and the instruction table as a whole. What hardware makes of random bytes is compared by
- * tests/insn/length.c; the expectations here are from Intel SDM vol. 2, chapter 2, and AMD APM vol. 3, chapter 1.
+ * The decoder's rules one by one, and the instruction table as a whole. What hardware makes of random bytes
+ * is compared by tests/insn/length.c; the expectations here are from Intel SDM vol. 2, chapter 2, and AMD APM
+ * vol. 3, chapter 1.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,11 +13,11 @@
 
 #include "insn_gen.h"
 
-#define DECODE(bits_, in_, ...)                                                          \
-	({                                                                               \
-		const uint8_t bytes_[] = {__VA_ARGS__};                                  \
-		const struct x86_decode_mode mode_ = full_mode(bits_);                   \
-		x86_decode(&mode_, bytes_, sizeof(bytes_), (in_));                       \
+#define DECODE(bits_, in_, ...)                                                                              \
+	({                                                                                                   \
+		const uint8_t bytes_[] = {__VA_ARGS__};                                                      \
+		const struct x86_decode_mode mode_ = full_mode(bits_);                                       \
+		x86_decode(&mode_, bytes_, sizeof(bytes_), (in_));                                           \
 	})
 
 /* Every feature, Intel's near branches, 32-bit stack. */
@@ -249,7 +250,8 @@ static void test_modes(void **state)
 static void test_real_mode(void **state)
 {
 	struct x86_decode_mode mode = full_mode(16);
-	const uint8_t sldt[] = {0x0f, 0x00, 0xc0}, andn[] = {0xc4, 0xe2, 0x78, 0xf2, 0xc1}, les[] = {0xc4, 0x07};
+	const uint8_t sldt[] = {0x0f, 0x00, 0xc0}, andn[] = {0xc4, 0xe2, 0x78, 0xf2, 0xc1},
+		      les[] = {0xc4, 0x07};
 	struct x86_insn in;
 
 	assert_int_equal(x86_decode(&mode, sldt, sizeof(sldt), &in), X86_DECODE_OK);
@@ -265,7 +267,8 @@ static void test_vex(void **state)
 {
 	struct x86_insn in;
 
-	assert_int_equal(DECODE(64, &in, 0xc4, 0xe2, 0x70, 0xf2, 0xc3), X86_DECODE_OK); /* andn eax, ecx, ebx */
+	assert_int_equal(DECODE(64, &in, 0xc4, 0xe2, 0x70, 0xf2, 0xc3),
+			 X86_DECODE_OK); /* andn eax, ecx, ebx */
 	assert_row(&in, "andn");
 	assert_int_equal(in.vex_vvvv, REG_RCX);
 	assert_int_equal(in.opsize, 4);
@@ -279,14 +282,16 @@ static void test_vex(void **state)
 	assert_int_equal(DECODE(64, &in, 0xc4, 0xe2, 0x74, 0xf2, 0xc3), X86_DECODE_UD); /* L1 */
 	assert_int_equal(DECODE(64, &in, 0xc4, 0xe3, 0x7b, 0xf0, 0xc3, 1), X86_DECODE_OK);
 	assert_row(&in, "rorx");
-	assert_int_equal(DECODE(64, &in, 0xc4, 0xe3, 0x73, 0xf0, 0xc3, 1), X86_DECODE_UD); /* vvvv is no operand */
+	assert_int_equal(DECODE(64, &in, 0xc4, 0xe3, 0x73, 0xf0, 0xc3, 1),
+			 X86_DECODE_UD); /* vvvv is no operand */
 	assert_int_equal(DECODE(32, &in, 0xc5, 0x06), X86_DECODE_OK);
 	assert_row(&in, "lds");
 }
 
 static void test_features(void **state)
 {
-	const uint8_t lzcnt[] = {0xf3, 0x0f, 0xbd, 0xc1}, tzcnt[] = {0xf3, 0x0f, 0xbc, 0xc1}, popcnt[] = {0xf3, 0x0f, 0xb8, 0xc1};
+	const uint8_t lzcnt[] = {0xf3, 0x0f, 0xbd, 0xc1}, tzcnt[] = {0xf3, 0x0f, 0xbc, 0xc1},
+		      popcnt[] = {0xf3, 0x0f, 0xb8, 0xc1};
 	struct x86_decode_mode mode = full_mode(64);
 	struct x86_insn in;
 
@@ -310,10 +315,10 @@ static void test_reserved(void **state)
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x1f, 0x44, 0x00, 0x00), X86_DECODE_OK);
 	assert_int_equal(in.len, 5);
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x0b), X86_DECODE_UD);
-	assert_int_equal(DECODE(64, &in, 0x0f, 0x01, 0xc1), X86_DECODE_UD); /* VMCALL */
-	assert_int_equal(DECODE(64, &in, 0x8e, 0xc8), X86_DECODE_UD);       /* MOV CS */
-	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0xc8), X86_DECODE_UD); /* CR1 */
-	assert_int_equal(DECODE(64, &in, 0x44, 0x0f, 0x20, 0xc0), X86_DECODE_OK); /* CR8 */
+	assert_int_equal(DECODE(64, &in, 0x0f, 0x01, 0xc1), X86_DECODE_UD);                   /* VMCALL */
+	assert_int_equal(DECODE(64, &in, 0x8e, 0xc8), X86_DECODE_UD);                         /* MOV CS */
+	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0xc8), X86_DECODE_UD);                   /* CR1 */
+	assert_int_equal(DECODE(64, &in, 0x44, 0x0f, 0x20, 0xc0), X86_DECODE_OK);             /* CR8 */
 	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1), X86_DECODE_UD); /* EVEX */
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0x04), X86_DECODE_OK); /* ModRM.mod does not count */
 	assert_int_equal(in.len, 3);
@@ -338,7 +343,10 @@ static void test_rows_are_bound(void **state)
 	}
 }
 
-/* The decoder reads nothing but its table and the bytes: any bytes, any length, never more than 15 and never past `avail`. */
+/*
+ * The decoder reads nothing but its table and the bytes: any bytes, any length, never more than 15 and never
+ * past `avail`.
+ */
 static void test_any_bytes(void **state)
 {
 	uint64_t seed = 1;
@@ -363,12 +371,14 @@ static void test_any_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_operand_size), cmocka_unit_test(test_rex), cmocka_unit_test(test_prefix_priority),
-		cmocka_unit_test(test_segments), cmocka_unit_test(test_addresses), cmocka_unit_test(test_immediates),
-		cmocka_unit_test(test_near_branches), cmocka_unit_test(test_lock), cmocka_unit_test(test_length_limit),
-		cmocka_unit_test(test_modes), cmocka_unit_test(test_real_mode), cmocka_unit_test(test_vex),
-		cmocka_unit_test(test_features), cmocka_unit_test(test_reserved), cmocka_unit_test(test_rows_are_bound),
-		cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_operand_size),    cmocka_unit_test(test_rex),
+		cmocka_unit_test(test_prefix_priority), cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_addresses),       cmocka_unit_test(test_immediates),
+		cmocka_unit_test(test_near_branches),   cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_length_limit),    cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_real_mode),       cmocka_unit_test(test_vex),
+		cmocka_unit_test(test_features),        cmocka_unit_test(test_reserved),
+		cmocka_unit_test(test_rows_are_bound),  cmocka_unit_test(test_any_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
