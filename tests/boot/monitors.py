@@ -109,6 +109,13 @@ class Qemu:
         return command + list(extra)
 
 
+def become_session_of_terminal():
+    """In the child: signals as by default (a job in the background inherits some ignored), and the terminal its own."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Session:
     """A monitor that runs: everything its console printed, and ways to wait for more. Use it in a `with`."""
 
@@ -125,7 +132,7 @@ class Session:
             self.settings = termios.tcgetattr(self.slave)
             self.process = subprocess.Popen(
                 command, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                preexec_fn=become_session_of_terminal)
         else:
             self.master, writer = os.pipe()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer,
