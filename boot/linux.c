@@ -80,7 +80,7 @@ static int linux_load_initrd(struct boot_plan *plan, uint64_t limit, struct err 
 	struct module_bounds bounds = {
 		.align = LINUX_MODULE_ALIGN, .floor = LAYOUT_HIGH_MEMORY_GPA, .limit = limit};
 	struct module_range range;
-	int ret = module_load_joined(plan->config->module, plan->config->module_count, &bounds, plan->gmem,
+	int ret = module_load_joined(plan->config->module, plan->config->module_count, &bounds,
 				     &plan->placement, &range, err);
 
 	plan->summary.initrd_gpa = range.gpa;

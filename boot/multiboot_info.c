@@ -93,7 +93,7 @@ static int multiboot_load_modules(struct boot_plan *plan, struct multiboot_info 
 	for (size_t i = 0; i < config->module_count && !ret; i++) {
 		struct module_range range;
 
-		ret = module_load(&config->module[i], &bounds, plan->gmem, &plan->placement, &range, err);
+		ret = module_load(&config->module[i], &bounds, &plan->placement, &range, err);
 		entry[i] = (struct multiboot_module){.start_gpa = (uint32_t)range.gpa,
 						     .end_gpa = (uint32_t)(range.gpa + range.size_bytes),
 						     .string_gpa = (uint32_t)*string_gpa};

@@ -89,7 +89,7 @@ static int pvh_load_module(struct boot_plan *plan, const struct module *module, 
 	struct module_bounds bounds = {
 		.align = PVH_MODULE_ALIGN, .floor = LAYOUT_HIGH_MEMORY_GPA, .limit = PVH_MODULE_LIMIT};
 	struct module_range range;
-	int ret = module_load_joined(module, count, &bounds, plan->gmem, &plan->placement, &range, err);
+	int ret = module_load_joined(module, count, &bounds, &plan->placement, &range, err);
 
 	*entry = (struct pvh_module){.gpa = range.gpa, .size_bytes = range.size_bytes};
 	return ret;

@@ -15,15 +15,16 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-#define BZIMAGE_SECTOR_SIZE         512u
-#define BZIMAGE_SETUP_SECTS_DEFAULT 4u /* "for backwards compatibility, if the field is 0, the value is 4"   \
-					*/
+#define BZIMAGE_SECTOR_SIZE 512u
+#define BZIMAGE_SETUP_SECTS_DEFAULT                                                                          \
+	4u /* "for backwards compatibility, if the field is 0, the value is 4"                               \
+	    */
 #define BZIMAGE_HEADER_START        0x202u /* the jump's target is relative to here */
 #define BZIMAGE_ENTRY64_OFFSET      0x200u
-#define BZIMAGE_LOAD_GPA            0x100000ull /* of kernels that cannot be relocated */
-#define BZIMAGE_INITRD_MAX_DEFAULT  0x37ffffffu /* before 2.03 */
-#define BZIMAGE_CMDLINE_MAX_DEFAULT 255u        /* before 2.06 */
-#define BZIMAGE_ALIGNMENT_MAX       (1u << 30) /* larger is no kernel's wish; keeps sums from wrapping */
+#define BZIMAGE_LOAD_GPA            0x100000ull  /* of kernels that cannot be relocated */
+#define BZIMAGE_INITRD_MAX_DEFAULT  0x37ffffffu  /* before 2.03 */
+#define BZIMAGE_CMDLINE_MAX_DEFAULT 255u         /* before 2.06 */
+#define BZIMAGE_ALIGNMENT_MAX       (1u << 30)   /* larger is no kernel's wish; keeps sums from wrapping */
 #define BZIMAGE_GPA_LIMIT           (1ull << 32) /* 32-bit entry, and our identity map for the 64-bit one */
 
 static int bzimage_read_header(const struct image *image, struct bzimage *bzimage, struct err *err)

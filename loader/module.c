@@ -52,8 +52,7 @@ static int module_load_at(const struct image *image, size_t count, struct gmem *
 }
 
 int module_load_joined(const struct module *module, size_t count, const struct module_bounds *bounds,
-		       struct gmem *gmem, struct placement *placement, struct module_range *range,
-		       struct err *err)
+		       struct placement *placement, struct module_range *range, struct err *err)
 {
 	struct image image[MODULE_COUNT_MAX];
 	struct placement_request request = {
@@ -73,15 +72,15 @@ int module_load_joined(const struct module *module, size_t count, const struct m
 	else if (!ret)
 		ret = placement_claim_high(placement, &request, &range->gpa, err);
 	if (!ret)
-		ret = module_load_at(image, count, gmem, range->gpa, err);
+		ret = module_load_at(image, count, placement->gmem, range->gpa, err);
 	range->size_bytes = request.size_bytes;
 	while (opened)
 		image_close(&image[--opened]);
 	return ret;
 }
 
-int module_load(const struct module *module, const struct module_bounds *bounds, struct gmem *gmem,
-		struct placement *placement, struct module_range *range, struct err *err)
+int module_load(const struct module *module, const struct module_bounds *bounds, struct placement *placement,
+		struct module_range *range, struct err *err)
 {
-	return module_load_joined(module, 1, bounds, gmem, placement, range, err);
+	return module_load_joined(module, 1, bounds, placement, range, err);
 }

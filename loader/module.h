@@ -37,9 +37,8 @@ struct module_bounds {
 
 /* Joins all files into one range where the bounds say. count 0 gives an empty range. */
 int module_load_joined(const struct module *module, size_t count, const struct module_bounds *bounds,
-		       struct gmem *gmem, struct placement *placement, struct module_range *range,
-		       struct err *err);
+		       struct placement *placement, struct module_range *range, struct err *err);
 
 /* Loads one file where the bounds say. */
-int module_load(const struct module *module, const struct module_bounds *bounds, struct gmem *gmem,
-		struct placement *placement, struct module_range *range, struct err *err);
+int module_load(const struct module *module, const struct module_bounds *bounds, struct placement *placement,
+		struct module_range *range, struct err *err);

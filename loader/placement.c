@@ -12,7 +12,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-void placement_init(struct placement *placement, const struct gmem *gmem)
+void placement_init(struct placement *placement, struct gmem *gmem)
 {
 	*placement = (struct placement){.gmem = gmem};
 }

@@ -22,12 +22,12 @@ struct placement_range {
 };
 
 struct placement {
-	const struct gmem *gmem; /* borrowed */
+	struct gmem *gmem; /* borrowed */
 	struct placement_range range[PLACEMENT_RANGES_MAX];
 	size_t count;
 };
 
-void placement_init(struct placement *placement, const struct gmem *gmem);
+void placement_init(struct placement *placement, struct gmem *gmem);
 
 /* Claims a range. 0; -ENOSPC outside RAM, -EEXIST on overlap: the message says which and how much RAM there
  * is. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ACPI fixed hardware. Knows nothing of what power-off does. ACPI specification 6.4, 4.8.3: PM1 event registers (4.8.3.1),
- * PM1 control (4.8.3.2), PM timer (4.8.3.3).
+ * ACPI fixed hardware. Knows nothing of what power-off does. ACPI specification 6.4, 4.8.3: PM1 event
+ * registers (4.8.3.1), PM1 control (4.8.3.2), PM timer (4.8.3.3).
  *
  *   status  15 WAK  10 RTC  8 PWRBTN  5 GBL  4 BM  0 TMR          (write one to clear)
  *   enable          10 RTC  8 PWRBTN  5 GBL        0 TMR
@@ -20,13 +20,13 @@
 #include "vmm/core/device.h"
 #include "vmm/core/timer.h"
 
-#define PM1_TIMER         (1u << 0)
-#define PM1_GLOBAL        (1u << 5)
-#define PM1_POWER_BUTTON  (1u << 8)
-#define PM1_RTC           (1u << 10)
-#define PM1_WAKE          (1u << 15)
-#define PM1_STATUS_MASK   (PM1_TIMER | 1u << 4 | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC | PM1_WAKE)
-#define PM1_ENABLE_MASK   (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
+#define PM1_TIMER        (1u << 0)
+#define PM1_GLOBAL       (1u << 5)
+#define PM1_POWER_BUTTON (1u << 8)
+#define PM1_RTC          (1u << 10)
+#define PM1_WAKE         (1u << 15)
+#define PM1_STATUS_MASK  (PM1_TIMER | 1u << 4 | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC | PM1_WAKE)
+#define PM1_ENABLE_MASK  (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
 
 #define PM1_SCI_ENABLE    (1u << 0)
 #define PM1_CONTROL_KEPT  (7u << 10 | 1u << 1)
@@ -39,12 +39,12 @@ struct acpi_pm {
 	struct bus *pio;
 	struct loop *loop;
 	struct device_timer *timer;
-	pthread_mutex_t *lock;      /* the board lock, for all below */
+	pthread_mutex_t *lock; /* the board lock, for all below */
 	uint16_t status, enable, control;
-	bool sci;                   /* level of the line */
-	uint64_t epoch_ns;          /* device time at which the timer was 0 */
-	uint64_t carries;           /* carry events seen since then */
-	uint64_t saved_now_ns;      /* device time at the last pause, 0: never paused */
+	bool sci;              /* level of the line */
+	uint64_t epoch_ns;     /* device time at which the timer was 0 */
+	uint64_t carries;      /* carry events seen since then */
+	uint64_t saved_now_ns; /* device time at the last pause, 0: never paused */
 };
 
 static uint64_t acpi_pm_ticks(const struct acpi_pm *pm, uint64_t now_ns)
@@ -143,7 +143,8 @@ static uint64_t acpi_pm_control_read(void *opaque, uint64_t offset, unsigned siz
 	return size_bytes == 2 ? value : (value >> 8 * (offset & 1)) & 0xff;
 }
 
-/* Of the sleeping states only S5 exists: the others are not in the DSDT, and a request for them is ignored. */
+/* Of the sleeping states only S5 exists: the others are not in the DSDT, and a request for them is ignored.
+ */
 static void acpi_pm_control_write(void *opaque, uint64_t offset, uint64_t value, unsigned size_bytes)
 {
 	struct acpi_pm *pm = opaque;
@@ -152,7 +153,8 @@ static void acpi_pm_control_write(void *opaque, uint64_t offset, uint64_t value,
 	uint16_t bits = (uint16_t)(value << shift) & mask;
 
 	pm->control = ((pm->control & ~mask) | bits) & PM1_CONTROL_KEPT;
-	if ((bits & PM1_SLEEP_ENABLE) && PM1_SLEEP_TYPE(pm->control) == ACPI_PM_S5_TYPE && pm->config.power_off)
+	if ((bits & PM1_SLEEP_ENABLE) && PM1_SLEEP_TYPE(pm->control) == ACPI_PM_S5_TYPE &&
+	    pm->config.power_off)
 		pm->config.power_off(pm->config.power_off_opaque);
 }
 
@@ -190,7 +192,8 @@ static void acpi_pm_pause(struct device *device)
 	device_timer_arm(pm->timer, DEVICE_TIMER_OFF);
 }
 
-/* Device time may be another host's: unsigned arithmetic carries the epoch over even where it was later than now. */
+/* Device time may be another host's: unsigned arithmetic carries the epoch over even where it was later than
+ * now. */
 static void acpi_pm_resume(struct device *device)
 {
 	struct acpi_pm *pm = (struct acpi_pm *)device;
@@ -203,7 +206,7 @@ static void acpi_pm_resume(struct device *device)
 
 static void acpi_pm_remove_ranges(struct acpi_pm *pm, unsigned count)
 {
-	static const uint8_t offsets[] = { ACPI_PM_EVENT_OFFSET, ACPI_PM_CONTROL_OFFSET, ACPI_PM_TIMER_OFFSET };
+	static const uint8_t offsets[] = {ACPI_PM_EVENT_OFFSET, ACPI_PM_CONTROL_OFFSET, ACPI_PM_TIMER_OFFSET};
 
 	for (unsigned i = 0; i < count; i++)
 		bus_remove(pm->pio, pm->config.base_port + offsets[i]);
@@ -219,14 +222,10 @@ static void acpi_pm_destroy(struct device *device)
 }
 
 static const struct state_field acpi_pm_state[] = {
-	STATE_FIELD(STATE_U16, struct acpi_pm, status),
-	STATE_FIELD(STATE_U16, struct acpi_pm, enable),
-	STATE_FIELD(STATE_U16, struct acpi_pm, control),
-	STATE_FIELD(STATE_BOOL, struct acpi_pm, sci),
-	STATE_FIELD(STATE_U64, struct acpi_pm, epoch_ns),
-	STATE_FIELD(STATE_U64, struct acpi_pm, carries),
-	STATE_FIELD(STATE_U64, struct acpi_pm, saved_now_ns),
-	{ .name = NULL },
+	STATE_FIELD(STATE_U16, struct acpi_pm, status),       STATE_FIELD(STATE_U16, struct acpi_pm, enable),
+	STATE_FIELD(STATE_U16, struct acpi_pm, control),      STATE_FIELD(STATE_BOOL, struct acpi_pm, sci),
+	STATE_FIELD(STATE_U64, struct acpi_pm, epoch_ns),     STATE_FIELD(STATE_U64, struct acpi_pm, carries),
+	STATE_FIELD(STATE_U64, struct acpi_pm, saved_now_ns), {.name = NULL},
 };
 
 static const struct device_class acpi_pm_class = {
@@ -239,21 +238,33 @@ static const struct device_class acpi_pm_class = {
 };
 
 static const struct bus_ops acpi_pm_event_ops = {
-	.read = acpi_pm_event_read, .write = acpi_pm_event_write, .size_max = 2,
+	.read = acpi_pm_event_read,
+	.write = acpi_pm_event_write,
+	.size_max = 2,
 };
 static const struct bus_ops acpi_pm_control_ops = {
-	.read = acpi_pm_control_read, .write = acpi_pm_control_write, .size_max = 2,
+	.read = acpi_pm_control_read,
+	.write = acpi_pm_control_write,
+	.size_max = 2,
 };
 static const struct bus_ops acpi_pm_timer_ops = {
-	.read = acpi_pm_timer_read, .write = acpi_pm_timer_write, .size_max = 4,
+	.read = acpi_pm_timer_read,
+	.write = acpi_pm_timer_write,
+	.size_max = 4,
 };
 
 static int acpi_pm_add_ranges(struct acpi_pm *pm, struct err *err)
 {
 	const struct bus_range ranges[] = {
-		{ .name = "acpi-pm1-event", .base = ACPI_PM_EVENT_OFFSET, .size = 4, .ops = &acpi_pm_event_ops },
-		{ .name = "acpi-pm1-control", .base = ACPI_PM_CONTROL_OFFSET, .size = 2, .ops = &acpi_pm_control_ops },
-		{ .name = "acpi-pm-timer", .base = ACPI_PM_TIMER_OFFSET, .size = 4, .ops = &acpi_pm_timer_ops },
+		{.name = "acpi-pm1-event",
+		 .base = ACPI_PM_EVENT_OFFSET,
+		 .size = 4,
+		 .ops = &acpi_pm_event_ops},
+		{.name = "acpi-pm1-control",
+		 .base = ACPI_PM_CONTROL_OFFSET,
+		 .size = 2,
+		 .ops = &acpi_pm_control_ops},
+		{.name = "acpi-pm-timer", .base = ACPI_PM_TIMER_OFFSET, .size = 4, .ops = &acpi_pm_timer_ops},
 	};
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -272,7 +283,8 @@ static int acpi_pm_add_ranges(struct acpi_pm *pm, struct err *err)
 	return 0;
 }
 
-struct device *acpi_pm_create(const struct device_env *env, const struct acpi_pm_config *config, struct err *err)
+struct device *acpi_pm_create(const struct device_env *env, const struct acpi_pm_config *config,
+			      struct err *err)
 {
 	struct acpi_pm *pm = calloc(1, sizeof(*pm));
 
@@ -283,7 +295,9 @@ struct device *acpi_pm_create(const struct device_env *env, const struct acpi_pm
 	pm->device.class = &acpi_pm_class;
 	snprintf(pm->device.id, sizeof(pm->device.id), "acpi-pm");
 	pm->device.description = (struct device_description){
-		.pio_base = { config->base_port }, .pio_size = { ACPI_PM_SIZE }, .irq = { -1, -1 },
+		.pio_base = {config->base_port},
+		.pio_size = {ACPI_PM_SIZE},
+		.irq = {-1, -1},
 	};
 	pm->config = *config;
 	pm->pio = env->pio;

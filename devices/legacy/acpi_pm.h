@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ACPI fixed hardware: PM1a event and control blocks and the PM timer. Always in ACPI mode (SCI_EN is set; no SMI command
- * port). ACPI specification 6.4, 4.8.3.
+ * ACPI fixed hardware: PM1a event and control blocks and the PM timer. Always in ACPI mode (SCI_EN is set; no
+ * SMI command port). ACPI specification 6.4, 4.8.3.
  */
 #pragma once
 
@@ -14,7 +14,7 @@ struct device;
 struct device_env;
 struct err;
 
-#define ACPI_PM_TIMER_HZ      3579545u
+#define ACPI_PM_TIMER_HZ       3579545u
 #define ACPI_PM_EVENT_OFFSET   0 /* 4 bytes: status, enable */
 #define ACPI_PM_CONTROL_OFFSET 4 /* 2 bytes */
 #define ACPI_PM_TIMER_OFFSET   8 /* 4 bytes */
@@ -29,7 +29,8 @@ struct acpi_pm_config {
 	void *power_off_opaque;
 };
 
-struct device *acpi_pm_create(const struct device_env *env, const struct acpi_pm_config *config, struct err *err);
+struct device *acpi_pm_create(const struct device_env *env, const struct acpi_pm_config *config,
+			      struct err *err);
 
 /* Presses the power button. Takes the board lock. */
 void acpi_pm_power_button(struct device *device);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The debug-exit port. Knows nothing of exit codes. Reads answer zero, as those of QEMU's isa-debug-exit do. */
+/* The debug-exit port. Knows nothing of exit codes. Reads answer zero, as those of QEMU's isa-debug-exit do.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,10 +42,13 @@ static void debug_exit_destroy(struct device *device)
 }
 
 static const struct device_class debug_exit_class = {
-	.name = "debug-exit", .reset = debug_exit_reset, .destroy = debug_exit_destroy,
+	.name = "debug-exit",
+	.reset = debug_exit_reset,
+	.destroy = debug_exit_destroy,
 };
 
-static const struct bus_ops debug_exit_ops = { .read = debug_exit_read, .write = debug_exit_write, .size_max = 4 };
+static const struct bus_ops debug_exit_ops = {
+	.read = debug_exit_read, .write = debug_exit_write, .size_max = 4};
 
 struct device *debug_exit_create(const struct device_env *env, const struct debug_exit_config *config,
 				 struct err *err)
@@ -58,13 +62,20 @@ struct device *debug_exit_create(const struct device_env *env, const struct debu
 	port->device.class = &debug_exit_class;
 	snprintf(port->device.id, sizeof(port->device.id), "debug-exit");
 	port->device.description = (struct device_description){
-		.pio_base = { config->base_port }, .pio_size = { DEBUG_EXIT_SIZE }, .irq = { -1, -1 },
+		.pio_base = {config->base_port},
+		.pio_size = {DEBUG_EXIT_SIZE},
+		.irq = {-1, -1},
 	};
 	port->config = *config;
 	port->pio = env->pio;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "debug-exit", .base = config->base_port,
-						   .size = DEBUG_EXIT_SIZE, .ops = &debug_exit_ops, .opaque = port,
-						   .lock = env->lock }, err)) {
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "debug-exit",
+					.base = config->base_port,
+					.size = DEBUG_EXIT_SIZE,
+					.ops = &debug_exit_ops,
+					.opaque = port,
+					.lock = env->lock},
+		    err)) {
 		free(port);
 		return NULL;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The debug-exit port: a guest's write ends the machine with the value written. The port is that of QEMU's isa-debug-exit
- * (four ports); the meaning of the value is the machine's.
+ * The debug-exit port: a guest's write ends the machine with the value written. The port is that of QEMU's
+ * isa-debug-exit (four ports); the meaning of the value is the machine's.
  */
 #pragma once
 

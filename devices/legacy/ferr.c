@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FERR# to IRQ 13. Knows nothing of the x87. A rising edge of FERR# latches the interrupt; a write to port 0xf0 or 0xf1
- * clears the latch. IBM AT Technical Reference, math coprocessor control.
+ * FERR# to IRQ 13. Knows nothing of the x87. A rising edge of FERR# latches the interrupt; a write to port
+ * 0xf0 or 0xf1 clears the latch. IBM AT Technical Reference, math coprocessor control.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -68,14 +68,17 @@ static void ferr_destroy(struct device *device)
 static const struct state_field ferr_state[] = {
 	STATE_FIELD(STATE_BOOL, struct ferr, level),
 	STATE_FIELD(STATE_BOOL, struct ferr, latched),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct device_class ferr_class = {
-	.name = "ferr", .state = ferr_state, .reset = ferr_reset, .destroy = ferr_destroy,
+	.name = "ferr",
+	.state = ferr_state,
+	.reset = ferr_reset,
+	.destroy = ferr_destroy,
 };
 
-static const struct bus_ops ferr_ops = { .read = ferr_read, .write = ferr_write, .size_max = 1 };
+static const struct bus_ops ferr_ops = {.read = ferr_read, .write = ferr_write, .size_max = 1};
 
 struct device *ferr_create(const struct device_env *env, const struct ferr_config *config, struct err *err)
 {
@@ -88,13 +91,22 @@ struct device *ferr_create(const struct device_env *env, const struct ferr_confi
 	ferr->device.class = &ferr_class;
 	snprintf(ferr->device.id, sizeof(ferr->device.id), "ferr");
 	ferr->device.description = (struct device_description){
-		.acpi_hid = "PNP0C04", .pio_base = { FERR_PORT }, .pio_size = { FERR_SIZE }, .irq = { 13, -1 },
+		.acpi_hid = "PNP0C04",
+		.pio_base = {FERR_PORT},
+		.pio_size = {FERR_SIZE},
+		.irq = {13, -1},
 	};
 	ferr->config = *config;
 	ferr->pio = env->pio;
 	ferr->lock = env->lock;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "ferr", .base = FERR_PORT, .size = FERR_SIZE,
-						   .ops = &ferr_ops, .opaque = ferr, .lock = env->lock }, err)) {
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "ferr",
+					.base = FERR_PORT,
+					.size = FERR_SIZE,
+					.ops = &ferr_ops,
+					.opaque = ferr,
+					.lock = env->lock},
+		    err)) {
 		free(ferr);
 		return NULL;
 	}

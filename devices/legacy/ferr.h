@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The PC's wiring of the x87 error pin: FERR# raises IRQ 13, and a write to port 0xf0 takes it back. Used by guests that
- * leave CR0.NE clear. IBM AT Technical Reference, math coprocessor control.
+ * The PC's wiring of the x87 error pin: FERR# raises IRQ 13, and a write to port 0xf0 takes it back. Used by
+ * guests that leave CR0.NE clear. IBM AT Technical Reference, math coprocessor control.
  */
 #pragma once
 

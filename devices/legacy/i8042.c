@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keyboard controller. Knows nothing of scan codes but their translation. IBM PS/2 Hardware Interface Technical
- * Reference, keyboard and auxiliary device controller.
+ * The keyboard controller. Knows nothing of scan codes but their translation. IBM PS/2 Hardware Interface
+ * Technical Reference, keyboard and auxiliary device controller.
  *
- *   status        7: parity  6: time-out  5: output is the mouse's  4: not locked  3: last write was a command
- *                 2: system flag  1: input full (never: bytes are taken at once)  0: output full
- *   command byte  6: translate  5: mouse off  4: keyboard off  2: system flag  1: IRQ 12  0: IRQ 1
- *   output port   5, 4: IRQ 12, IRQ 1  1: A20  0: not reset
+ *   status        7: parity  6: time-out  5: output is the mouse's  4: not locked  3: last write was a
+ * command 2: system flag  1: input full (never: bytes are taken at once)  0: output full command byte  6:
+ * translate  5: mouse off  4: keyboard off  2: system flag  1: IRQ 12  0: IRQ 1 output port   5, 4: IRQ 12,
+ * IRQ 1  1: A20  0: not reset
  */
 #include <errno.h>
 #include <stdio.h>
@@ -40,18 +40,18 @@ struct i8042 {
 	struct device device;
 	struct i8042_config config;
 	struct bus *pio;
-	pthread_mutex_t *lock;     /* the board lock, for all below */
+	pthread_mutex_t *lock; /* the board lock, for all below */
 	struct ps2_keyboard keyboard;
 	struct ps2_mouse mouse;
-	uint8_t ram[32];           /* byte 0 is the command byte */
-	uint8_t output_port;       /* bits 1 and 0 */
-	uint8_t command;           /* waits for its byte at port 0x60, 0: none */
+	uint8_t ram[32];     /* byte 0 is the command byte */
+	uint8_t output_port; /* bits 1 and 0 */
+	uint8_t command;     /* waits for its byte at port 0x60, 0: none */
 	bool last_was_command;
-	uint8_t data;              /* output buffer */
+	uint8_t data; /* output buffer */
 	bool full, from_mouse;
-	uint8_t reply;             /* the controller's own answer, before that of the devices */
+	uint8_t reply; /* the controller's own answer, before that of the devices */
 	bool reply_waits, reply_from_mouse;
-	bool released;             /* 0xf0 seen in translation: the next code is a release */
+	bool released; /* 0xf0 seen in translation: the next code is a release */
 };
 
 static void i8042_update_irq(struct i8042 *i8042)
@@ -146,7 +146,7 @@ static void i8042_execute(struct i8042 *i8042, uint8_t command)
 	case 0xa7: i8042->ram[0] |= BYTE_MOUSE_OFF; break;
 	case 0xa8: i8042->ram[0] &= ~BYTE_MOUSE_OFF; break;
 	case 0xa9: i8042_reply(i8042, 0x00, false); break; /* mouse interface test: no error */
-	case 0xaa: /* self test */
+	case 0xaa:                                         /* self test */
 		i8042->ram[0] |= BYTE_SYSTEM;
 		i8042_reply(i8042, 0x55, false);
 		break;
@@ -155,9 +155,14 @@ static void i8042_execute(struct i8042 *i8042, uint8_t command)
 	case 0xae: i8042->ram[0] &= ~BYTE_KEYBOARD_OFF; break;
 	case 0xc0: i8042_reply(i8042, 0x80, false); break; /* input port: the keyboard is not locked */
 	case 0xd0: i8042_reply(i8042, i8042_read_output_port(i8042), false); break;
-	case 0xd1: case 0xd2: case 0xd3: case 0xd4: i8042->command = command; break;
+	case 0xd1:
+	case 0xd2:
+	case 0xd3:
+	case 0xd4: i8042->command = command; break;
 	case 0xdd: i8042_write_output_port(i8042, OUTPUT_NOT_RESET); break; /* A20 off and on: */
-	case 0xdf: i8042_write_output_port(i8042, OUTPUT_NOT_RESET | OUTPUT_A20); break; /* not IBM's, but usual */
+	case 0xdf:
+		i8042_write_output_port(i8042, OUTPUT_NOT_RESET | OUTPUT_A20);
+		break;                                     /* not IBM's, but usual */
 	case 0xe0: i8042_reply(i8042, 0x00, false); break; /* test inputs */
 	default: break;
 	}
@@ -182,19 +187,14 @@ static void i8042_write_data(struct i8042 *i8042, uint8_t value)
 
 	i8042->command = 0;
 	switch (command) {
-	case 0xd1:
-		i8042_write_output_port(i8042, value);
-		return;
+	case 0xd1: i8042_write_output_port(i8042, value); return;
 	case 0xd2: /* as if the keyboard had sent it */
-	case 0xd3: /* as if the mouse had */
-		i8042_reply(i8042, value, command == 0xd3);
-		return;
+	case 0xd3: /* as if the mouse had */ i8042_reply(i8042, value, command == 0xd3); return;
 	case 0xd4:
 		i8042->ram[0] &= ~BYTE_MOUSE_OFF;
 		ps2_mouse_write(&i8042->mouse, value);
 		return;
-	default:
-		break;
+	default: break;
 	}
 	if (command) {
 		i8042->ram[command & 0x1f] = value;
@@ -261,7 +261,7 @@ int i8042_key(struct device *device, uint16_t set1_code, bool down)
 /* All or nothing: a lone Ctrl would stay pressed. The longest sequence is that of set 2, 11 bytes. */
 int i8042_ctrl_alt_del(struct device *device)
 {
-	static const uint16_t codes[] = { 0x1d, 0x38, 0xe053 };
+	static const uint16_t codes[] = {0x1d, 0x38, 0xe053};
 	struct i8042 *i8042 = (struct i8042 *)device;
 	int ret = 0;
 
@@ -349,29 +349,45 @@ static const struct state_field i8042_state[] = {
 	STATE_FIELD(STATE_BOOL, struct i8042, reply_waits),
 	STATE_FIELD(STATE_BOOL, struct i8042, reply_from_mouse),
 	STATE_FIELD(STATE_BOOL, struct i8042, released),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct device_class i8042_class = {
-	.name = "i8042", .state = i8042_state, .reset = i8042_reset, .destroy = i8042_destroy,
+	.name = "i8042",
+	.state = i8042_state,
+	.reset = i8042_reset,
+	.destroy = i8042_destroy,
 };
 
-static const struct bus_ops i8042_data_ops = { .read = i8042_data_read, .write = i8042_data_write, .size_max = 1 };
+static const struct bus_ops i8042_data_ops = {
+	.read = i8042_data_read, .write = i8042_data_write, .size_max = 1};
 static const struct bus_ops i8042_command_ops = {
-	.read = i8042_status_read, .write = i8042_command_write, .size_max = 1,
+	.read = i8042_status_read,
+	.write = i8042_command_write,
+	.size_max = 1,
 };
 
 static int i8042_add_ranges(struct i8042 *i8042, struct err *err)
 {
-	int ret = bus_add(i8042->pio, &(struct bus_range){ .name = "i8042-data", .base = I8042_DATA_PORT, .size = 1,
-							   .ops = &i8042_data_ops, .opaque = i8042,
-							   .lock = i8042->lock }, err);
+	int ret = bus_add(i8042->pio,
+			  &(struct bus_range){.name = "i8042-data",
+					      .base = I8042_DATA_PORT,
+					      .size = 1,
+					      .ops = &i8042_data_ops,
+					      .opaque = i8042,
+					      .lock = i8042->lock},
+			  err);
 
 	if (ret)
 		return ret;
-	ret = bus_add(i8042->pio, &(struct bus_range){ .name = "i8042-command", .base = I8042_COMMAND_PORT, .size = 1,
-						       .ops = &i8042_command_ops, .opaque = i8042,
-						       .lock = i8042->lock }, err);
+	ret = bus_add(i8042->pio,
+		      &(struct bus_range){.name = "i8042-command",
+					  .base = I8042_COMMAND_PORT,
+					  .size = 1,
+					  .ops = &i8042_command_ops,
+					  .opaque = i8042,
+					  .lock = i8042->lock},
+		      err);
 	if (ret)
 		bus_remove(i8042->pio, I8042_DATA_PORT);
 	return ret;
@@ -388,8 +404,10 @@ struct device *i8042_create(const struct device_env *env, const struct i8042_con
 	i8042->device.class = &i8042_class;
 	snprintf(i8042->device.id, sizeof(i8042->device.id), "i8042");
 	i8042->device.description = (struct device_description){
-		.acpi_hid = "PNP0303", .pio_base = { I8042_DATA_PORT, I8042_COMMAND_PORT }, .pio_size = { 1, 1 },
-		.irq = { 1, 12 },
+		.acpi_hid = "PNP0303",
+		.pio_base = {I8042_DATA_PORT, I8042_COMMAND_PORT},
+		.pio_size = {1, 1},
+		.irq = {1, 12},
 	};
 	i8042->config = *config;
 	i8042->pio = env->pio;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 82093AA I/O APIC. Knows nothing of local APICs beyond the sink of messages. Intel 82093AA data sheet, chapter 3; the
- * EOI register of version 0x20 as in the ICH9 data sheet.
+ * 82093AA I/O APIC. Knows nothing of local APICs beyond the sink of messages. Intel 82093AA data sheet,
+ * chapter 3; the EOI register of version 0x20 as in the ICH9 data sheet.
  *
  *   redirection entry   63      56        16     15      14     13       12      11     10     8 7      0
  *                      | dest id |  ...  |mask|trigger|R.IRR|polarity|status|logical|delivery | vector |
  *
- * Lines carry "asserted", whatever the wire would do, so the polarity bit is kept for the guest and otherwise unused.
- * An edge at a masked pin is lost (3.2.4); a level is seen when the mask opens.
+ * Lines carry "asserted", whatever the wire would do, so the polarity bit is kept for the guest and otherwise
+ * unused. An edge at a masked pin is lost (3.2.4); a level is seen when the mask opens.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -41,10 +41,10 @@ struct ioapic {
 	struct device device;
 	struct ioapic_config config;
 	struct bus *mmio;
-	pthread_mutex_t *lock;       /* the interrupt lock, for all below */
+	pthread_mutex_t *lock; /* the interrupt lock, for all below */
 	uint8_t select;
 	uint8_t id;
-	bool line[IOAPIC_PINS];      /* asserted */
+	bool line[IOAPIC_PINS]; /* asserted */
 	uint64_t entry[IOAPIC_PINS];
 	uint64_t metric_interrupts;
 };
@@ -78,7 +78,8 @@ static void ioapic_service_level(struct ioapic *ioapic, unsigned pin)
 {
 	uint64_t entry = ioapic->entry[pin];
 
-	if (!ioapic->line[pin] || (entry & (ENTRY_MASKED | ENTRY_REMOTE_IRR)) || !ioapic_entry_is_level(entry))
+	if (!ioapic->line[pin] || (entry & (ENTRY_MASKED | ENTRY_REMOTE_IRR)) ||
+	    !ioapic_entry_is_level(entry))
 		return;
 	ioapic->entry[pin] |= ENTRY_REMOTE_IRR;
 	ioapic_send(ioapic, entry);
@@ -103,7 +104,7 @@ static void ioapic_set(void *opaque, unsigned pin, bool level)
 
 struct irq_line ioapic_input(struct device *device, unsigned pin)
 {
-	return (struct irq_line){ .set = ioapic_set, .opaque = device, .number = pin };
+	return (struct irq_line){.set = ioapic_set, .opaque = device, .number = pin};
 }
 
 static void ioapic_eoi(void *opaque, uint8_t vector)
@@ -122,7 +123,7 @@ static void ioapic_eoi(void *opaque, uint8_t vector)
 
 struct eoi_sink ioapic_eoi_sink(struct device *device)
 {
-	return (struct eoi_sink){ .eoi = ioapic_eoi, .opaque = device };
+	return (struct eoi_sink){.eoi = ioapic_eoi, .opaque = device};
 }
 
 static uint32_t ioapic_read_window(const struct ioapic *ioapic)
@@ -131,12 +132,9 @@ static uint32_t ioapic_read_window(const struct ioapic *ioapic)
 
 	switch (ioapic->select) {
 	case IOAPIC_INDEX_ID:
-	case IOAPIC_INDEX_ARB:
-		return (uint32_t)ioapic->id << 24;
-	case IOAPIC_INDEX_VERSION:
-		return IOAPIC_VERSION;
-	default:
-		break;
+	case IOAPIC_INDEX_ARB: return (uint32_t)ioapic->id << 24;
+	case IOAPIC_INDEX_VERSION: return IOAPIC_VERSION;
+	default: break;
 	}
 	if (ioapic->select < IOAPIC_INDEX_ENTRY || pin >= IOAPIC_PINS)
 		return 0;
@@ -149,7 +147,8 @@ static void ioapic_write_entry(struct ioapic *ioapic, unsigned pin, bool high, u
 	uint64_t entry = high ? (old & 0xffffffff) | (uint64_t)value << 32 : (old & ~0xffffffffull) | value;
 
 	entry = (entry & ENTRY_WRITABLE) | (old & ENTRY_REMOTE_IRR);
-	/* Remote IRR has no meaning for an edge; operating systems clear a stuck one by way of the edge mode. */
+	/* Remote IRR has no meaning for an edge; operating systems clear a stuck one by way of the edge mode.
+	 */
 	if (!(entry & ENTRY_LEVEL))
 		entry &= ~ENTRY_REMOTE_IRR;
 	ioapic->entry[pin] = entry;
@@ -217,12 +216,12 @@ static const struct state_field ioapic_state[] = {
 	STATE_FIELD(STATE_U8, struct ioapic, id),
 	STATE_ARRAY(STATE_BOOL, struct ioapic, line, IOAPIC_PINS),
 	STATE_ARRAY(STATE_U64, struct ioapic, entry, IOAPIC_PINS),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field ioapic_metrics[] = {
-	{ "interrupts", offsetof(struct ioapic, metric_interrupts) },
-	{ .name = NULL },
+	{"interrupts", offsetof(struct ioapic, metric_interrupts)},
+	{.name = NULL},
 };
 
 static const struct device_class ioapic_class = {
@@ -233,9 +232,11 @@ static const struct device_class ioapic_class = {
 	.destroy = ioapic_destroy,
 };
 
-static const struct bus_ops ioapic_ops = { .read = ioapic_mmio_read, .write = ioapic_mmio_write, .size_max = 4 };
+static const struct bus_ops ioapic_ops = {
+	.read = ioapic_mmio_read, .write = ioapic_mmio_write, .size_max = 4};
 
-struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config, struct err *err)
+struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config,
+			     struct err *err)
 {
 	struct ioapic *ioapic = calloc(1, sizeof(*ioapic));
 
@@ -246,14 +247,22 @@ struct device *ioapic_create(const struct device_env *env, const struct ioapic_c
 	ioapic->device.class = &ioapic_class;
 	snprintf(ioapic->device.id, sizeof(ioapic->device.id), "ioapic");
 	ioapic->device.description = (struct device_description){
-		.acpi_hid = "PNP0003", .mmio_base = config->base, .mmio_size = IOAPIC_SIZE, .irq = { -1, -1 },
+		.acpi_hid = "PNP0003",
+		.mmio_base = config->base,
+		.mmio_size = IOAPIC_SIZE,
+		.irq = {-1, -1},
 	};
 	ioapic->config = *config;
 	ioapic->mmio = env->mmio;
 	ioapic->lock = env->intr_lock;
 	ioapic_reset(&ioapic->device);
-	if (bus_add(env->mmio, &(struct bus_range){ .name = "ioapic", .base = config->base, .size = IOAPIC_SIZE,
-						    .ops = &ioapic_ops, .opaque = ioapic, .lock = env->intr_lock },
+	if (bus_add(env->mmio,
+		    &(struct bus_range){.name = "ioapic",
+					.base = config->base,
+					.size = IOAPIC_SIZE,
+					.ops = &ioapic_ops,
+					.opaque = ioapic,
+					.lock = env->intr_lock},
 		    err)) {
 		free(ioapic);
 		return NULL;

@@ -21,7 +21,8 @@ struct ioapic_config {
 	struct intr_sink sink; /* the local APICs */
 };
 
-struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config, struct err *err);
+struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config,
+			     struct err *err);
 
 /* Input pin, 0-23. Its set takes the interrupt lock. */
 struct irq_line ioapic_input(struct device *device, unsigned pin);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registers of the local APICs as a guest reaches them: memory page, MSRs, CR8 and IA32_APIC_BASE; creation, reset
- * and saved state. Messages and priorities are in lapic_deliver.c, the timer in lapic_timer.c.
- * Intel SDM vol. 3, 11.4 (xAPIC) and 11.12 (x2APIC).
+ * The registers of the local APICs as a guest reaches them: memory page, MSRs, CR8 and IA32_APIC_BASE;
+ * creation, reset and saved state. Messages and priorities are in lapic_deliver.c, the timer in
+ * lapic_timer.c. Intel SDM vol. 3, 11.4 (xAPIC) and 11.12 (x2APIC).
  *
- * At power-on the bootstrap processor is as firmware leaves it, in virtual wire mode: LINT0 carries the PIC's INT and LINT1
- * NMI, because no firmware runs here that could set that up.
+ * At power-on the bootstrap processor is as firmware leaves it, in virtual wire mode: LINT0 carries the PIC's
+ * INT and LINT1 NMI, because no firmware runs here that could set that up.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 #include "vmm/base/err.h"
 #include "vmm/core/timer.h"
 
-#define LAPIC_VERSION_VALUE (0x14u | (LAPIC_LVT_COUNT - 1) << 16 | 1u << 24 /* EOI broadcasts can be suppressed */)
+#define LAPIC_VERSION_VALUE                                                                                  \
+	(0x14u | (LAPIC_LVT_COUNT - 1) << 16 | 1u << 24 /* EOI broadcasts can be suppressed */)
 
 #define MSR_APIC_BASE    0x01b
 #define MSR_TSC_DEADLINE 0x6e0
@@ -31,14 +32,11 @@ static uint32_t lapic_lvt_writable(const struct lapic *lapic, enum lapic_lvt lvt
 		return 0xff | LAPIC_LVT_MASKED | LAPIC_TIMER_PERIODIC |
 		       (lapic->config.tsc_to_monotonic_ns ? LAPIC_TIMER_DEADLINE : 0);
 	case LAPIC_LVT_THERMAL:
-	case LAPIC_LVT_PERF:
-		return 0x7ff | LAPIC_LVT_MASKED;
+	case LAPIC_LVT_PERF: return 0x7ff | LAPIC_LVT_MASKED;
 	case LAPIC_LVT_LINT0:
-	case LAPIC_LVT_LINT1:
-		return 0x7ff | 1u << 13 | LAPIC_LVT_LEVEL | LAPIC_LVT_MASKED;
+	case LAPIC_LVT_LINT1: return 0x7ff | 1u << 13 | LAPIC_LVT_LEVEL | LAPIC_LVT_MASKED;
 	case LAPIC_LVT_ERROR:
-	case LAPIC_LVT_COUNT:
-		break;
+	case LAPIC_LVT_COUNT: break;
 	}
 	return 0xff | LAPIC_LVT_MASKED;
 }
@@ -77,9 +75,7 @@ static void lapic_cpu_write_tpr(struct lapic_cpu *cpu, uint32_t value)
 static bool lapic_cpu_read(struct lapic_cpu *cpu, uint32_t offset, uint32_t *value)
 {
 	switch (offset) {
-	case LAPIC_ID:
-		*value = lapic_cpu_is_x2apic(cpu) ? cpu->index : cpu->index << 24;
-		return true;
+	case LAPIC_ID: *value = lapic_cpu_is_x2apic(cpu) ? cpu->index : cpu->index << 24; return true;
 	case LAPIC_VERSION: *value = LAPIC_VERSION_VALUE; return true;
 	case LAPIC_TPR: *value = cpu->tpr; return true;
 	case LAPIC_PPR: *value = lapic_cpu_ppr(cpu); return true;
@@ -90,8 +86,7 @@ static bool lapic_cpu_read(struct lapic_cpu *cpu, uint32_t offset, uint32_t *val
 	case LAPIC_TIMER_INITIAL: *value = cpu->timer_initial; return true;
 	case LAPIC_TIMER_CURRENT: *value = lapic_timer_current(cpu); return true;
 	case LAPIC_TIMER_DIVIDE: *value = cpu->timer_divide; return true;
-	default:
-		break;
+	default: break;
 	}
 	if (offset >= LAPIC_LVT_FIRST && offset <= LAPIC_LVT_LAST)
 		*value = cpu->lvt[(offset - LAPIC_LVT_FIRST) >> 4];
@@ -118,8 +113,7 @@ static bool lapic_cpu_write(struct lapic_cpu *cpu, uint32_t offset, uint32_t val
 		return true;
 	case LAPIC_TIMER_INITIAL: lapic_timer_write_initial(cpu, value); return true;
 	case LAPIC_TIMER_DIVIDE: lapic_timer_write_divide(cpu, value & 0xb); return true;
-	default:
-		break;
+	default: break;
 	}
 	if (offset < LAPIC_LVT_FIRST || offset > LAPIC_LVT_LAST)
 		return false;
@@ -145,23 +139,18 @@ static uint32_t lapic_cpu_xapic_read(struct lapic_cpu *cpu, uint32_t offset)
 static void lapic_cpu_xapic_write(struct lapic_cpu *cpu, uint32_t offset, uint32_t value)
 {
 	switch (offset) {
-	case LAPIC_LDR:
-		cpu->ldr = value & 0xff000000;
-		return;
-	case LAPIC_DFR:
-		cpu->dfr = value | 0x0fffffff;
-		return;
-	case LAPIC_ICR_HIGH:
-		cpu->icr_high = value & 0xff000000;
-		return;
+	case LAPIC_LDR: cpu->ldr = value & 0xff000000; return;
+	case LAPIC_DFR: cpu->dfr = value | 0x0fffffff; return;
+	case LAPIC_ICR_HIGH: cpu->icr_high = value & 0xff000000; return;
 	case LAPIC_ICR_LOW:
 		cpu->icr_low = value & 0xccfff;
 		lapic_cpu_send(cpu, cpu->icr_low, cpu->icr_high >> 24);
 		return;
-	case LAPIC_ID: case LAPIC_VERSION: case LAPIC_PPR: case LAPIC_TIMER_CURRENT:
-		return; /* read-only */
-	default:
-		break;
+	case LAPIC_ID:
+	case LAPIC_VERSION:
+	case LAPIC_PPR:
+	case LAPIC_TIMER_CURRENT: return; /* read-only */
+	default: break;
 	}
 	if (!lapic_cpu_write(cpu, offset, value))
 		lapic_cpu_error(cpu, LAPIC_ESR_REGISTER);
@@ -184,7 +173,8 @@ uint64_t lapic_mmio_read(struct device *device, unsigned cpu, uint64_t offset, u
 }
 
 /* Only aligned 32-bit writes are defined (11.4.1); the rest is ignored. */
-void lapic_mmio_write(struct device *device, unsigned cpu, uint64_t offset, uint64_t value, unsigned size_bytes)
+void lapic_mmio_write(struct device *device, unsigned cpu, uint64_t offset, uint64_t value,
+		      unsigned size_bytes)
 {
 	struct lapic *lapic = (struct lapic *)device;
 
@@ -205,22 +195,18 @@ static bool lapic_cpu_x2apic_read(struct lapic_cpu *cpu, uint32_t offset, uint64
 	return true;
 }
 
-/* Bits that may be set in a write by MSR; a reserved one is #GP (11.12.1.3). Zero also for registers not writable. */
+/* Bits that may be set in a write by MSR; a reserved one is #GP (11.12.1.3). Zero also for registers not
+ * writable. */
 static uint64_t lapic_cpu_x2apic_writable(const struct lapic_cpu *cpu, uint32_t offset)
 {
 	switch (offset) {
-	case LAPIC_TPR: case LAPIC_SELF_IPI:
-		return 0xff;
-	case LAPIC_SVR:
-		return 0xff | LAPIC_SVR_ENABLED | 1u << 9 | LAPIC_SVR_EOI_SUPPRESS;
-	case LAPIC_ICR_LOW:
-		return 0xffffffff000ccfffull;
-	case LAPIC_TIMER_INITIAL:
-		return 0xffffffff;
-	case LAPIC_TIMER_DIVIDE:
-		return 0xb;
-	default:
-		break;
+	case LAPIC_TPR:
+	case LAPIC_SELF_IPI: return 0xff;
+	case LAPIC_SVR: return 0xff | LAPIC_SVR_ENABLED | 1u << 9 | LAPIC_SVR_EOI_SUPPRESS;
+	case LAPIC_ICR_LOW: return 0xffffffff000ccfffull;
+	case LAPIC_TIMER_INITIAL: return 0xffffffff;
+	case LAPIC_TIMER_DIVIDE: return 0xb;
+	default: break;
 	}
 	if (offset >= LAPIC_LVT_FIRST && offset <= LAPIC_LVT_LAST)
 		return lapic_lvt_writable(cpu->lapic, (enum lapic_lvt)((offset - LAPIC_LVT_FIRST) >> 4)) |
@@ -267,7 +253,8 @@ void lapic_cpu_init(struct lapic_cpu *cpu)
 	lapic_cpu_update(cpu);
 }
 
-/* IA32_APIC_BASE: 11.12.5 has the transitions; those out of x2APIC mode lead only to "disabled", and on only through it. */
+/* IA32_APIC_BASE: 11.12.5 has the transitions; those out of x2APIC mode lead only to "disabled", and on only
+ * through it. */
 static bool lapic_cpu_write_base(struct lapic_cpu *cpu, uint64_t value)
 {
 	const struct lapic *lapic = cpu->lapic;
@@ -484,9 +471,12 @@ static const struct state_group lapic_group = {
 	.stride = sizeof(struct lapic_cpu),
 };
 
-#define LAPIC_CPU_FIELDS(type_, member_, count_) \
-	{ .name = "cpu." #member_, .type = (type_), .offset = offsetof(struct lapic, cpu) + \
-	  offsetof(struct lapic_cpu, member_), .count = (count_), .group = &lapic_group }
+#define LAPIC_CPU_FIELDS(type_, member_, count_)                                                             \
+	{                                                                                                    \
+		.name = "cpu." #member_, .type = (type_),                                                    \
+		.offset = offsetof(struct lapic, cpu) + offsetof(struct lapic_cpu, member_),                 \
+		.count = (count_), .group = &lapic_group                                                     \
+	}
 
 static const struct state_field lapic_state[] = {
 	STATE_FIELD(STATE_U32, struct lapic, lowest_last),
@@ -512,15 +502,15 @@ static const struct state_field lapic_state[] = {
 	LAPIC_CPU_FIELDS(STATE_U32, timer_start_count, 1),
 	LAPIC_CPU_FIELDS(STATE_U64, timer_start_ns, 1),
 	LAPIC_CPU_FIELDS(STATE_U64, tsc_deadline, 1),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field lapic_metrics[] = {
-	{ "ipis", offsetof(struct lapic, metric_ipis) },
-	{ "messages", offsetof(struct lapic, metric_messages) },
-	{ "eois", offsetof(struct lapic, metric_eois) },
-	{ "timer_interrupts", offsetof(struct lapic, metric_timer_interrupts) },
-	{ .name = NULL },
+	{"ipis", offsetof(struct lapic, metric_ipis)},
+	{"messages", offsetof(struct lapic, metric_messages)},
+	{"eois", offsetof(struct lapic, metric_eois)},
+	{"timer_interrupts", offsetof(struct lapic, metric_timer_interrupts)},
+	{.name = NULL},
 };
 
 static const struct device_class lapic_class = {
@@ -542,7 +532,9 @@ static struct lapic *lapic_alloc(const struct device_env *env, const struct lapi
 	lapic->device.class = &lapic_class;
 	snprintf(lapic->device.id, sizeof(lapic->device.id), "lapic");
 	lapic->device.description = (struct device_description){
-		.mmio_base = LAPIC_MMIO_BASE, .mmio_size = LAPIC_MMIO_SIZE, .irq = { -1, -1 },
+		.mmio_base = LAPIC_MMIO_BASE,
+		.mmio_size = LAPIC_MMIO_SIZE,
+		.irq = {-1, -1},
 	};
 	lapic->config = *config;
 	if (!lapic->config.timer_hz)
@@ -557,7 +549,8 @@ struct device *lapic_create(const struct device_env *env, const struct lapic_con
 	struct lapic *lapic;
 
 	if (!config->cpu_count || config->cpu_count > LAPIC_CPUS_MAX) {
-		err_set(err, -EINVAL, "lapic: %u CPUs, but 1 to %u can be addressed", config->cpu_count, LAPIC_CPUS_MAX);
+		err_set(err, -EINVAL, "lapic: %u CPUs, but 1 to %u can be addressed", config->cpu_count,
+			LAPIC_CPUS_MAX);
 		return NULL;
 	}
 	lapic = lapic_alloc(env, config);

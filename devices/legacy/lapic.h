@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The local APICs of all CPUs, one device: xAPIC and x2APIC, timers, inter-processor interrupts, and the way of the PIC's
- * interrupts to the CPU. Guarded by the interrupt lock. Intel SDM vol. 3, chapter 11 (APIC).
+ * The local APICs of all CPUs, one device: xAPIC and x2APIC, timers, inter-processor interrupts, and the way
+ * of the PIC's interrupts to the CPU. Guarded by the interrupt lock. Intel SDM vol. 3, chapter 11 (APIC).
  *
- * The machine routes a CPU's accesses to its APIC page, its APIC MSRs and its CR8 here; what a CPU must take comes back
- * through struct cpu_pins and lapic_acknowledge.
+ * The machine routes a CPU's accesses to its APIC page, its APIC MSRs and its CR8 here; what a CPU must take
+ * comes back through struct cpu_pins and lapic_acknowledge.
  */
 #pragma once
 
@@ -17,30 +17,32 @@ struct device;
 struct device_env;
 struct err;
 
-#define LAPIC_CPUS_MAX   255 /* xAPIC ids 0-254: 0xff is the broadcast */
-#define LAPIC_MMIO_BASE  0xfee00000u
-#define LAPIC_MMIO_SIZE  0x1000u
-#define LAPIC_MMIO_NONE  UINT64_MAX
+#define LAPIC_CPUS_MAX  255 /* xAPIC ids 0-254: 0xff is the broadcast */
+#define LAPIC_MMIO_BASE 0xfee00000u
+#define LAPIC_MMIO_SIZE 0x1000u
+#define LAPIC_MMIO_NONE UINT64_MAX
 
 struct lapic_config {
-	unsigned cpu_count;     /* CPU n has APIC id n; CPU 0 is the bootstrap processor */
-	bool x2apic;            /* CPUID offers it: IA32_APIC_BASE.EXTD may be set */
-	uint8_t phys_bits;      /* guest-physical width, for the #GP rules of IA32_APIC_BASE */
-	uint64_t timer_hz;      /* input clock of the timer's divider; 0: LAPIC_TIMER_HZ */
-	struct cpu_pins pins;   /* called with the interrupt lock held */
+	unsigned cpu_count;   /* CPU n has APIC id n; CPU 0 is the bootstrap processor */
+	bool x2apic;          /* CPUID offers it: IA32_APIC_BASE.EXTD may be set */
+	uint8_t phys_bits;    /* guest-physical width, for the #GP rules of IA32_APIC_BASE */
+	uint64_t timer_hz;    /* input clock of the timer's divider; 0: LAPIC_TIMER_HZ */
+	struct cpu_pins pins; /* called with the interrupt lock held */
 	/* INTA cycles towards the PIC; called with the interrupt lock held. NULL: there is no PIC. */
 	int (*extint_acknowledge)(void *opaque);
 	void *extint_opaque;
-	struct eoi_sink eoi;    /* set may be NULL and be given later by lapic_set_eoi_sink */
+	struct eoi_sink eoi; /* set may be NULL and be given later by lapic_set_eoi_sink */
 	/*
-	 * When (CLOCK_MONOTONIC ns) the TSC of cpu reaches tsc; a time not after now for the past. Called on that CPU's
-	 * thread by an MSR write, and by any thread after a resume; must not take the interrupt lock. NULL: no TSC-deadline mode.
+	 * When (CLOCK_MONOTONIC ns) the TSC of cpu reaches tsc; a time not after now for the past. Called on
+	 * that CPU's thread by an MSR write, and by any thread after a resume; must not take the interrupt
+	 * lock. NULL: no TSC-deadline mode.
 	 */
 	uint64_t (*tsc_to_monotonic_ns)(void *opaque, unsigned cpu, uint64_t tsc);
 	void *tsc_opaque;
 };
 
-#define LAPIC_TIMER_HZ 1000000000ull /* 1 GHz, so that counts are ns; Linux calibrates it or reads CPUID 0x15 */
+#define LAPIC_TIMER_HZ                                                                                       \
+	1000000000ull /* 1 GHz, so that counts are ns; Linux calibrates it or reads CPUID 0x15 */
 
 struct device *lapic_create(const struct device_env *env, const struct lapic_config *config, struct err *err);
 
@@ -51,8 +53,9 @@ void lapic_set_eoi_sink(struct device *device, const struct eoi_sink *eoi);
 struct intr_sink lapic_sink(struct device *device);
 
 /*
- * LINT0 (the PIC's INT output) or LINT1 (NMI) of every CPU, lint 0 or 1. Its set expects the interrupt lock HELD.
- * In virtual wire mode, and while a CPU's APIC is disabled, LINT0 reaches the CPU as ExtINT and LINT1 as NMI.
+ * LINT0 (the PIC's INT output) or LINT1 (NMI) of every CPU, lint 0 or 1. Its set expects the interrupt lock
+ * HELD. In virtual wire mode, and while a CPU's APIC is disabled, LINT0 reaches the CPU as ExtINT and LINT1
+ * as NMI.
  */
 struct irq_line lapic_lint_line(struct device *device, unsigned lint);
 
@@ -61,9 +64,11 @@ uint64_t lapic_mmio_page(const struct device *device, unsigned cpu);
 
 /* Accesses of a CPU to its page, offset 0-0xfff. Take the interrupt lock. */
 uint64_t lapic_mmio_read(struct device *device, unsigned cpu, uint64_t offset, unsigned size_bytes);
-void lapic_mmio_write(struct device *device, unsigned cpu, uint64_t offset, uint64_t value, unsigned size_bytes);
+void lapic_mmio_write(struct device *device, unsigned cpu, uint64_t offset, uint64_t value,
+		      unsigned size_bytes);
 
-/* IA32_APIC_BASE (0x1b), IA32_TSC_DEADLINE (0x6e0), x2APIC (0x800-0x8ff). False: #GP(0). Take the interrupt lock. */
+/* IA32_APIC_BASE (0x1b), IA32_TSC_DEADLINE (0x6e0), x2APIC (0x800-0x8ff). False: #GP(0). Take the interrupt
+ * lock. */
 bool lapic_msr_read(struct device *device, unsigned cpu, uint32_t index, uint64_t *value);
 bool lapic_msr_write(struct device *device, unsigned cpu, uint32_t index, uint64_t value);
 
@@ -72,8 +77,8 @@ uint64_t lapic_cr8_read(struct device *device, unsigned cpu);
 void lapic_cr8_write(struct device *device, unsigned cpu, uint64_t value);
 
 /*
- * The CPU takes an interrupt: the highest fixed one above the processor priority, else the PIC's; its vector, or -1.
- * Takes the interrupt lock.
+ * The CPU takes an interrupt: the highest fixed one above the processor priority, else the PIC's; its vector,
+ * or -1. Takes the interrupt lock.
  */
 int lapic_acknowledge(struct device *device, unsigned cpu);
 

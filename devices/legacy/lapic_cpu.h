@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the local APIC share: registers of one CPU's APIC and the functions between registers (lapic.c),
- * messages and priorities (lapic_deliver.c) and the timer (lapic_timer.c). Only those files include this.
+ * What the files of the local APIC share: registers of one CPU's APIC and the functions between registers
+ * (lapic.c), messages and priorities (lapic_deliver.c) and the timer (lapic_timer.c). Only those files
+ * include this.
  */
 #pragma once
 
@@ -12,7 +13,8 @@
 #include "devices/legacy/lapic.h"
 #include "vmm/core/device.h"
 
-/* Register offsets in the page; an x2APIC MSR is 0x800 + offset / 16. Intel SDM vol. 3, table 11-1 and 11-6. */
+/* Register offsets in the page; an x2APIC MSR is 0x800 + offset / 16. Intel SDM vol. 3, table 11-1 and 11-6.
+ */
 enum lapic_register {
 	LAPIC_ID = 0x020,
 	LAPIC_VERSION = 0x030,
@@ -37,7 +39,12 @@ enum lapic_register {
 };
 
 enum lapic_lvt {
-	LAPIC_LVT_TIMER, LAPIC_LVT_THERMAL, LAPIC_LVT_PERF, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_ERROR,
+	LAPIC_LVT_TIMER,
+	LAPIC_LVT_THERMAL,
+	LAPIC_LVT_PERF,
+	LAPIC_LVT_LINT0,
+	LAPIC_LVT_LINT1,
+	LAPIC_LVT_ERROR,
 	LAPIC_LVT_COUNT
 };
 
@@ -64,42 +71,44 @@ enum lapic_lvt {
 struct lapic;
 struct device_timer;
 
-/* One CPU's APIC. Everything under the interrupt lock, except base and tpr, which the CPU's thread may read without. */
+/* One CPU's APIC. Everything under the interrupt lock, except base and tpr, which the CPU's thread may read
+ * without. */
 struct lapic_cpu {
 	struct lapic *lapic;
 	struct device_timer *timer;
-	uint32_t index;          /* CPU and APIC id */
-	uint64_t base;           /* IA32_APIC_BASE */
+	uint32_t index; /* CPU and APIC id */
+	uint64_t base;  /* IA32_APIC_BASE */
 	uint32_t tpr;
-	uint32_t ldr;            /* xAPIC only: x2APIC derives it from the id */
+	uint32_t ldr; /* xAPIC only: x2APIC derives it from the id */
 	uint32_t dfr;
 	uint32_t svr;
 	uint32_t irr[8], isr[8], tmr[8]; /* vector v: bit v % 32 of word v / 32 */
-	uint32_t esr;            /* as last latched by a write */
-	uint32_t esr_pending;    /* errors since */
+	uint32_t esr;                    /* as last latched by a write */
+	uint32_t esr_pending;            /* errors since */
 	uint32_t icr_low, icr_high;
 	uint32_t lvt[LAPIC_LVT_COUNT];
-	bool lint[2];            /* levels of LINT0 and LINT1 */
-	bool extint_pending;     /* a message asked for an INTA cycle to the PIC */
-	bool intr;               /* level last given to the CPU's pin */
-	/* The timer counts start_count down to 0 from start_ns on, then stops or begins anew with the initial count. */
+	bool lint[2];        /* levels of LINT0 and LINT1 */
+	bool extint_pending; /* a message asked for an INTA cycle to the PIC */
+	bool intr;           /* level last given to the CPU's pin */
+	/* The timer counts start_count down to 0 from start_ns on, then stops or begins anew with the initial
+	 * count. */
 	bool timer_running;
 	uint32_t timer_initial;
 	uint32_t timer_divide;
 	uint32_t timer_start_count;
 	uint64_t timer_start_ns;
-	uint64_t tsc_deadline;   /* 0: not armed */
+	uint64_t tsc_deadline; /* 0: not armed */
 	uint64_t tsc_deadline_ns;
 };
 
 struct lapic {
 	struct device device;
 	struct lapic_config config;
-	pthread_mutex_t *lock;   /* the interrupt lock */
+	pthread_mutex_t *lock; /* the interrupt lock */
 	struct loop *loop;
 	uint32_t cpu_count;
-	uint32_t lowest_last;    /* CPU that got the last lowest-priority message: ties go round from here */
-	uint64_t saved_now_ns;   /* device time at the last pause, 0: never paused */
+	uint32_t lowest_last;  /* CPU that got the last lowest-priority message: ties go round from here */
+	uint64_t saved_now_ns; /* device time at the last pause, 0: never paused */
 	uint64_t metric_ipis, metric_messages, metric_eois, metric_timer_interrupts;
 	struct lapic_cpu cpu[];
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages of the local APICs: who takes them, in which order a CPU sees its interrupts, and how they end. Knows the
- * registers but not how the guest reaches them. Intel SDM vol. 3, 11.6 (IPIs), 11.7 (system messages), 11.8 (handling).
+ * Messages of the local APICs: who takes them, in which order a CPU sees its interrupts, and how they end.
+ * Knows the registers but not how the guest reaches them. Intel SDM vol. 3, 11.6 (IPIs), 11.7 (system
+ * messages), 11.8 (handling).
  *
- * An acknowledge that finds nothing answers -1 where a real CPU would take the spurious vector: here the CPU asks and
- * is answered in one step, so the race that makes spurious interrupts does not exist.
+ * An acknowledge that finds nothing answers -1 where a real CPU would take the spurious vector: here the CPU
+ * asks and is answered in one step, so the race that makes spurious interrupts does not exist.
  */
 #include <string.h>
 
@@ -67,7 +68,8 @@ static int lapic_cpu_deliverable(const struct lapic_cpu *cpu)
 	return vector;
 }
 
-/* Does LINT0 carry the PIC's INT to the CPU? 11.5.1, and 11.4.3: a disabled APIC leaves the pin to be INTR. */
+/* Does LINT0 carry the PIC's INT to the CPU? 11.5.1, and 11.4.3: a disabled APIC leaves the pin to be INTR.
+ */
 static bool lapic_cpu_wants_extint(const struct lapic_cpu *cpu)
 {
 	uint32_t lvt = cpu->lvt[LAPIC_LVT_LINT0];
@@ -194,27 +196,19 @@ static void lapic_cpu_signal(struct lapic_cpu *cpu, enum intr_delivery delivery,
 	const struct cpu_pins *pins = &cpu->lapic->config.pins;
 
 	switch (delivery) {
-	case INTR_SMI:
-		pins->smi(pins->opaque, cpu->index);
-		break;
-	case INTR_NMI:
-		pins->nmi(pins->opaque, cpu->index);
-		break;
+	case INTR_SMI: pins->smi(pins->opaque, cpu->index); break;
+	case INTR_NMI: pins->nmi(pins->opaque, cpu->index); break;
 	case INTR_INIT:
 		lapic_cpu_init(cpu);
 		pins->init(pins->opaque, cpu->index);
 		break;
-	case INTR_STARTUP:
-		pins->startup(pins->opaque, cpu->index, vector);
-		break;
+	case INTR_STARTUP: pins->startup(pins->opaque, cpu->index, vector); break;
 	case INTR_EXTINT:
 		cpu->extint_pending = true;
 		lapic_cpu_update(cpu);
 		break;
 	case INTR_FIXED:
-	case INTR_LOWEST:
-		lapic_cpu_accept(cpu, vector, false);
-		break;
+	case INTR_LOWEST: lapic_cpu_accept(cpu, vector, false); break;
 	}
 }
 
@@ -307,7 +301,8 @@ static void lapic_cpu_take(struct lapic_cpu *cpu, const struct intr_message *mes
 		lapic_cpu_signal(cpu, message->delivery, message->vector);
 }
 
-/* A message that ends a level: INIT's de-assert is ignored since the Pentium 4 (table 11-3), so is that of an MSI. */
+/* A message that ends a level: INIT's de-assert is ignored since the Pentium 4 (table 11-3), so is that of an
+ * MSI. */
 static bool lapic_message_is_void(const struct intr_message *message)
 {
 	return message->level_triggered && !message->assert;
@@ -353,7 +348,8 @@ static void lapic_cpu_send_shorthand(struct lapic_cpu *cpu, enum lapic_shorthand
 	}
 }
 
-/* An inter-processor interrupt by a write to the ICR. 11.6.1; fixed IPIs are edge-triggered whatever bit 15 says. */
+/* An inter-processor interrupt by a write to the ICR. 11.6.1; fixed IPIs are edge-triggered whatever bit 15
+ * says. */
 void lapic_cpu_send(struct lapic_cpu *cpu, uint32_t icr_low, uint32_t destination)
 {
 	enum intr_delivery delivery = (enum intr_delivery)((icr_low >> 8) & 7);
@@ -391,10 +387,10 @@ static void lapic_lint_set(void *opaque, unsigned lint, bool level)
 
 struct irq_line lapic_lint_line(struct device *device, unsigned lint)
 {
-	return (struct irq_line){ .set = lapic_lint_set, .opaque = device, .number = lint & 1 };
+	return (struct irq_line){.set = lapic_lint_set, .opaque = device, .number = lint & 1};
 }
 
 struct intr_sink lapic_sink(struct device *device)
 {
-	return (struct intr_sink){ .deliver = lapic_deliver, .opaque = device };
+	return (struct intr_sink){.deliver = lapic_deliver, .opaque = device};
 }

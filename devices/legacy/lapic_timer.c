@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The timers of the local APICs: one-shot, periodic and TSC-deadline. Knows nothing of messages beyond the timer's own
- * interrupt. Intel SDM vol. 3, 11.5.4.
+ * The timers of the local APICs: one-shot, periodic and TSC-deadline. Knows nothing of messages beyond the
+ * timer's own interrupt. Intel SDM vol. 3, 11.5.4.
  *
- * Nothing is armed for a count that could not interrupt (masked or stopped): its value is computed when it is read. A
- * count that has run out is noticed by whoever comes first, the host's timer or the guest's next access to the timer.
- * A periodic timer that is late, because the host was busy, interrupts once for all periods missed.
+ * Nothing is armed for a count that could not interrupt (masked or stopped): its value is computed when it is
+ * read. A count that has run out is noticed by whoever comes first, the host's timer or the guest's next
+ * access to the timer. A periodic timer that is late, because the host was busy, interrupts once for all
+ * periods missed.
  */
 #include "devices/legacy/lapic_cpu.h"
 #include "vmm/base/clock.h"
@@ -93,7 +94,8 @@ void lapic_timer_arm(struct lapic_cpu *cpu, uint64_t now_ns)
 			deadline_ns = cpu->tsc_deadline_ns;
 	} else if (cpu->timer_running) {
 		deadline_ns = lapic_timer_expiry_ns(cpu);
-		if (lapic_timer_mode(cpu) == LAPIC_TIMER_PERIODIC && deadline_ns < now_ns + LAPIC_PERIOD_MIN_NS)
+		if (lapic_timer_mode(cpu) == LAPIC_TIMER_PERIODIC &&
+		    deadline_ns < now_ns + LAPIC_PERIOD_MIN_NS)
 			deadline_ns = now_ns + LAPIC_PERIOD_MIN_NS;
 	}
 	device_timer_arm(cpu->timer, deadline_ns);
@@ -113,7 +115,8 @@ static uint32_t lapic_timer_count_at(const struct lapic_cpu *cpu, uint64_t now_n
 
 	if (!cpu->timer_running || lapic_timer_mode(cpu) == LAPIC_TIMER_DEADLINE)
 		return 0;
-	elapsed = muldiv64(now_ns - cpu->timer_start_ns, cpu->lapic->config.timer_hz, lapic_timer_clock_ns(cpu));
+	elapsed = muldiv64(now_ns - cpu->timer_start_ns, cpu->lapic->config.timer_hz,
+			   lapic_timer_clock_ns(cpu));
 	return elapsed < cpu->timer_start_count ? cpu->timer_start_count - (uint32_t)elapsed : 0;
 }
 
@@ -186,7 +189,8 @@ void lapic_timer_pause(struct lapic_cpu *cpu)
 	device_timer_arm(cpu->timer, DEVICE_TIMER_OFF);
 }
 
-/* Device time stood still for shift_ns; a TSC deadline follows the TSC, which the machine has set again by now. */
+/* Device time stood still for shift_ns; a TSC deadline follows the TSC, which the machine has set again by
+ * now. */
 void lapic_timer_resume(struct lapic_cpu *cpu, uint64_t shift_ns)
 {
 	uint64_t now_ns = device_now_ns(cpu->lapic->loop);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two 8259A, the second on input 2 of the first. Knows nothing of APICs. Intel 8259A data sheet; the edge/level control
- * registers as in the 82371SB, whose ICW1.LTIM is likewise ignored in their favour.
+ * Two 8259A, the second on input 2 of the first. Knows nothing of APICs. Intel 8259A data sheet; the
+ * edge/level control registers as in the 82371SB, whose ICW1.LTIM is likewise ignored in their favour.
  *
- * An edge stays latched until it is acknowledged, even when the line falls before, because sources may pulse their lines.
- * The second chip's INT is latched the same way, so a request that it withdraws ends as its spurious interrupt (IRQ 15).
+ * An edge stays latched until it is acknowledged, even when the line falls before, because sources may pulse
+ * their lines. The second chip's INT is latched the same way, so a request that it withdraws ends as its
+ * spurious interrupt (IRQ 15).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -37,13 +38,13 @@ struct pic_chip {
 	uint8_t elcr_allowed; /* which bits of the ELCR can be set */
 	uint8_t lowest;       /* input of the lowest priority; the next one has the highest */
 	uint8_t vector_base;
-	uint8_t expects;      /* enum pic_expects: what a write to the odd port is */
+	uint8_t expects; /* enum pic_expects: what a write to the odd port is */
 	bool single, needs_icw4;
-	bool read_isr;        /* OCW3: the even port reads ISR, else IRR */
-	bool poll;            /* OCW3: the next read is an acknowledge */
+	bool read_isr; /* OCW3: the even port reads ISR, else IRR */
+	bool poll;     /* OCW3: the next read is an acknowledge */
 	bool special_mask;
 	bool auto_eoi, rotate_on_auto_eoi;
-	bool fully_nested;    /* ICW4: special fully nested mode */
+	bool fully_nested; /* ICW4: special fully nested mode */
 	bool is_first;
 };
 
@@ -53,8 +54,8 @@ struct pic {
 	struct bus *pio;
 	pthread_mutex_t *lock;
 	struct pic_chip chip[2];
-	bool cascade;         /* level of the second chip's INT */
-	bool output;          /* level of the first chip's INT */
+	bool cascade; /* level of the second chip's INT */
+	bool output;  /* level of the first chip's INT */
 	uint64_t metric_interrupts, metric_spurious;
 };
 
@@ -149,7 +150,7 @@ static void pic_set(void *opaque, unsigned irq, bool level)
 
 struct irq_line pic_input(struct device *device, unsigned irq)
 {
-	return (struct irq_line){ .set = pic_set, .opaque = device, .number = irq };
+	return (struct irq_line){.set = pic_set, .opaque = device, .number = irq};
 }
 
 bool pic_has_interrupt(const struct device *device)
@@ -157,7 +158,8 @@ bool pic_has_interrupt(const struct device *device)
 	return ((const struct pic *)device)->output;
 }
 
-/* Takes a request of one chip; its spurious input when there is none. The chip's INT falls for the length of INTA. */
+/* Takes a request of one chip; its spurious input when there is none. The chip's INT falls for the length of
+ * INTA. */
 static int pic_take(struct pic *pic, unsigned number)
 {
 	int input = pic_chip_request(&pic->chip[number]);
@@ -203,7 +205,8 @@ static void pic_chip_init(struct pic_chip *chip, uint8_t icw1)
 /* Ends the service of one input (specific) or of the highest; masked ones stay in special mask mode. */
 static int pic_chip_eoi(struct pic_chip *chip, bool specific, uint8_t input)
 {
-	int ended = specific ? input : pic_chip_highest(chip, chip->isr & ~(chip->special_mask ? chip->imr : 0));
+	int ended =
+		specific ? input : pic_chip_highest(chip, chip->isr & ~(chip->special_mask ? chip->imr : 0));
 
 	if (ended >= 0)
 		chip->isr &= ~(1u << ended);
@@ -253,9 +256,7 @@ static void pic_chip_write_command(struct pic_chip *chip, uint8_t value)
 static void pic_chip_write_data(struct pic_chip *chip, uint8_t value)
 {
 	switch ((enum pic_expects)chip->expects) {
-	case PIC_EXPECTS_OCW1:
-		chip->imr = value;
-		break;
+	case PIC_EXPECTS_OCW1: chip->imr = value; break;
 	case PIC_EXPECTS_ICW2:
 		chip->vector_base = value & 0xf8;
 		if (!chip->single)
@@ -373,47 +374,57 @@ static void pic_destroy(struct device *device)
 	free(pic);
 }
 
-#define PIC_CHIP_FIELD(type_, chip_, member_) \
-	{ .name = "chip" #chip_ "." #member_, .type = (type_), .count = 1, \
-	  .offset = offsetof(struct pic, chip) + (chip_) * sizeof(struct pic_chip) + offsetof(struct pic_chip, member_) }
-#define PIC_CHIP_FIELDS(chip_) \
-	PIC_CHIP_FIELD(STATE_U8, chip_, irr), PIC_CHIP_FIELD(STATE_U8, chip_, isr), \
-	PIC_CHIP_FIELD(STATE_U8, chip_, imr), PIC_CHIP_FIELD(STATE_U8, chip_, lines), \
-	PIC_CHIP_FIELD(STATE_U8, chip_, level_mask), PIC_CHIP_FIELD(STATE_U8, chip_, lowest), \
-	PIC_CHIP_FIELD(STATE_U8, chip_, vector_base), PIC_CHIP_FIELD(STATE_U8, chip_, expects), \
-	PIC_CHIP_FIELD(STATE_BOOL, chip_, single), PIC_CHIP_FIELD(STATE_BOOL, chip_, needs_icw4), \
-	PIC_CHIP_FIELD(STATE_BOOL, chip_, read_isr), PIC_CHIP_FIELD(STATE_BOOL, chip_, poll), \
-	PIC_CHIP_FIELD(STATE_BOOL, chip_, special_mask), PIC_CHIP_FIELD(STATE_BOOL, chip_, auto_eoi), \
-	PIC_CHIP_FIELD(STATE_BOOL, chip_, rotate_on_auto_eoi), PIC_CHIP_FIELD(STATE_BOOL, chip_, fully_nested)
+#define PIC_CHIP_FIELD(type_, chip_, member_)                                                                \
+	{                                                                                                    \
+		.name = "chip" #chip_ "." #member_, .type = (type_), .count = 1,                             \
+		.offset = offsetof(struct pic, chip) + (chip_) * sizeof(struct pic_chip) +                   \
+			  offsetof(struct pic_chip, member_)                                                 \
+	}
+#define PIC_CHIP_FIELDS(chip_)                                                                               \
+	PIC_CHIP_FIELD(STATE_U8, chip_, irr), PIC_CHIP_FIELD(STATE_U8, chip_, isr),                          \
+		PIC_CHIP_FIELD(STATE_U8, chip_, imr), PIC_CHIP_FIELD(STATE_U8, chip_, lines),                \
+		PIC_CHIP_FIELD(STATE_U8, chip_, level_mask), PIC_CHIP_FIELD(STATE_U8, chip_, lowest),        \
+		PIC_CHIP_FIELD(STATE_U8, chip_, vector_base), PIC_CHIP_FIELD(STATE_U8, chip_, expects),      \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, single), PIC_CHIP_FIELD(STATE_BOOL, chip_, needs_icw4),    \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, read_isr), PIC_CHIP_FIELD(STATE_BOOL, chip_, poll),        \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, special_mask),                                             \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, auto_eoi),                                                 \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, rotate_on_auto_eoi),                                       \
+		PIC_CHIP_FIELD(STATE_BOOL, chip_, fully_nested)
 
 static const struct state_field pic_state[] = {
 	PIC_CHIP_FIELDS(0),
 	PIC_CHIP_FIELDS(1),
 	STATE_FIELD(STATE_BOOL, struct pic, cascade),
 	STATE_FIELD(STATE_BOOL, struct pic, output),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field pic_metrics[] = {
-	{ "interrupts", offsetof(struct pic, metric_interrupts) },
-	{ "spurious", offsetof(struct pic, metric_spurious) },
-	{ .name = NULL },
+	{"interrupts", offsetof(struct pic, metric_interrupts)},
+	{"spurious", offsetof(struct pic, metric_spurious)},
+	{.name = NULL},
 };
 
 static const struct device_class pic_class = {
-	.name = "pic", .state = pic_state, .metrics = pic_metrics, .reset = pic_reset, .destroy = pic_destroy,
+	.name = "pic",
+	.state = pic_state,
+	.metrics = pic_metrics,
+	.reset = pic_reset,
+	.destroy = pic_destroy,
 };
 
-static const struct bus_ops pic_first_ops = { .read = pic_read_first, .write = pic_write_first, .size_max = 1 };
-static const struct bus_ops pic_second_ops = { .read = pic_read_second, .write = pic_write_second, .size_max = 1 };
-static const struct bus_ops pic_elcr_ops = { .read = pic_read_elcr, .write = pic_write_elcr, .size_max = 1 };
+static const struct bus_ops pic_first_ops = {.read = pic_read_first, .write = pic_write_first, .size_max = 1};
+static const struct bus_ops pic_second_ops = {
+	.read = pic_read_second, .write = pic_write_second, .size_max = 1};
+static const struct bus_ops pic_elcr_ops = {.read = pic_read_elcr, .write = pic_write_elcr, .size_max = 1};
 
 static int pic_add_ranges(struct pic *pic, struct err *err)
 {
 	const struct bus_range ranges[] = {
-		{ .name = "pic0", .base = 0x20, .size = 2, .ops = &pic_first_ops },
-		{ .name = "pic1", .base = 0xa0, .size = 2, .ops = &pic_second_ops },
-		{ .name = "elcr", .base = PIC_ELCR_PORT, .size = 2, .ops = &pic_elcr_ops },
+		{.name = "pic0", .base = 0x20, .size = 2, .ops = &pic_first_ops},
+		{.name = "pic1", .base = 0xa0, .size = 2, .ops = &pic_second_ops},
+		{.name = "elcr", .base = PIC_ELCR_PORT, .size = 2, .ops = &pic_elcr_ops},
 	};
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -443,7 +454,10 @@ struct device *pic_create(const struct device_env *env, const struct pic_config 
 	pic->device.class = &pic_class;
 	snprintf(pic->device.id, sizeof(pic->device.id), "pic");
 	pic->device.description = (struct device_description){
-		.acpi_hid = "PNP0000", .pio_base = { 0x20, 0xa0 }, .pio_size = { 2, 2 }, .irq = { 2, -1 },
+		.acpi_hid = "PNP0000",
+		.pio_base = {0x20, 0xa0},
+		.pio_size = {2, 2},
+		.irq = {2, -1},
 	};
 	pic->config = *config;
 	pic->pio = env->pio;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pair of 8259A interrupt controllers of a PC: ports 0x20, 0xa0, edge/level registers 0x4d0. Guarded by the
- * interrupt lock. Intel 8259A data sheet; the ELCR of the 82371SB.
+ * The pair of 8259A interrupt controllers of a PC: ports 0x20, 0xa0, edge/level registers 0x4d0. Guarded by
+ * the interrupt lock. Intel 8259A data sheet; the ELCR of the 82371SB.
  */
 #pragma once
 
@@ -14,7 +14,8 @@ struct device_env;
 struct err;
 
 struct pic_config {
-	/* INT of the first controller; set is called with the interrupt lock held (give it lapic_lint_line). */
+	/* INT of the first controller; set is called with the interrupt lock held (give it lapic_lint_line).
+	 */
 	struct irq_line output;
 };
 
@@ -23,7 +24,8 @@ struct device *pic_create(const struct device_env *env, const struct pic_config 
 /* Input irq, 0-15 but not 2 (the cascade). Its set takes the interrupt lock. */
 struct irq_line pic_input(struct device *device, unsigned irq);
 
-/* The CPU's INTA cycles: the vector, a spurious one if no request is left. The interrupt lock must be held. */
+/* The CPU's INTA cycles: the vector, a spurious one if no request is left. The interrupt lock must be held.
+ */
 int pic_acknowledge(struct device *device);
 
 /* Whether INT is raised. The interrupt lock must be held. */

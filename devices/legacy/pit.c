@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interrupt timer of a PC. Knows nothing of who counts on it. The counters themselves are in pit_channel.c; here are
- * the ports, the read-back and the interrupt of channel 0. Intel 8254 data sheet, "Programming"; 82371SB, port 0x61.
+ * The interrupt timer of a PC. Knows nothing of who counts on it. The counters themselves are in
+ * pit_channel.c; here are the ports, the read-back and the interrupt of channel 0. Intel 8254 data sheet,
+ * "Programming"; 82371SB, port 0x61.
  *
- * Late ticks. The host may wake us late, or not for a while. Every rising edge of OUT 0 is counted, none is lost up to
- * PIT_OWED_NS of them, and the ones owed are given one by one, a quarter of a period apart, so that a guest that counts
- * ticks keeps its time and yet has the room to handle each. Beyond that bound, and when the guest programs the channel,
- * the debt is forgotten. The host's timer is armed for rising edges only: a channel that has none to come arms nothing.
+ * Late ticks. The host may wake us late, or not for a while. Every rising edge of OUT 0 is counted, none is
+ * lost up to PIT_OWED_NS of them, and the ones owed are given one by one, a quarter of a period apart, so
+ * that a guest that counts ticks keeps its time and yet has the room to handle each. Beyond that bound, and
+ * when the guest programs the channel, the debt is forgotten. The host's timer is armed for rising edges
+ * only: a channel that has none to come arms nothing.
  *
- *   port 0x61   7,6: NMI causes, 0   5: OUT 2   4: toggles with each memory refresh   3,2: kept   1: speaker   0: GATE 2
+ *   port 0x61   7,6: NMI causes, 0   5: OUT 2   4: toggles with each memory refresh   3,2: kept   1: speaker
+ * 0: GATE 2
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,8 +29,9 @@
 #define PIT_CONTROL_PORT 0x61
 #define PIT_REFRESH_NS   15085 /* 18 clocks of the PIT: channel 1 as every BIOS programs it */
 
-#define PIT_OWED_NS        NS_PER_S           /* debts older than a second help nobody */
-#define PIT_SPACING_MIN_NS (50 * NS_PER_US)   /* bounds what a guest with a period of 2 costs the event loop */
+#define PIT_OWED_NS        NS_PER_S         /* debts older than a second help nobody */
+#define PIT_SPACING_MIN_NS (50 * NS_PER_US) /* bounds what a guest with a period of 2 costs the event loop   \
+					     */
 
 struct pit {
 	struct device device;
@@ -36,10 +40,10 @@ struct pit {
 	struct loop *loop;
 	struct device_timer *timer;
 	struct pit_channel channel[3];
-	uint8_t control;       /* port 0x61, bits 3-0 */
-	uint64_t seen_tick;    /* edges of OUT 0 up to here are counted */
-	uint64_t owed;         /* edges counted and not yet given */
-	uint64_t saved_tick;   /* device time at the last pause, 0: never paused */
+	uint8_t control;     /* port 0x61, bits 3-0 */
+	uint64_t seen_tick;  /* edges of OUT 0 up to here are counted */
+	uint64_t owed;       /* edges counted and not yet given */
+	uint64_t saved_tick; /* device time at the last pause, 0: never paused */
 	uint64_t metric_ticks, metric_late_ticks, metric_forgotten_ticks;
 };
 
@@ -117,8 +121,8 @@ static void pit_fire(void *opaque, uint64_t now_ns)
 }
 
 /*
- * After the guest has programmed a channel. An edge that it did not see yet is given now, as the interrupt controller would
- * have kept it; then the line shows OUT 0 of the new mode.
+ * After the guest has programmed a channel. An edge that it did not see yet is given now, as the interrupt
+ * controller would have kept it; then the line shows OUT 0 of the new mode.
  */
 static void pit_changed(struct pit *pit, unsigned index, uint64_t now_ns)
 {
@@ -239,21 +243,29 @@ static void pit_destroy(struct device *device)
 	free(pit);
 }
 
-#define PIT_CHANNEL_FIELD(type_, channel_, member_) \
-	{ .name = "channel" #channel_ "." #member_, .type = (type_), .count = 1, \
-	  .offset = offsetof(struct pit, channel) + (channel_) * sizeof(struct pit_channel) + \
-		    offsetof(struct pit_channel, member_) }
-#define PIT_CHANNEL_FIELDS(channel_) \
-	PIT_CHANNEL_FIELD(STATE_U8, channel_, mode), PIT_CHANNEL_FIELD(STATE_U8, channel_, access), \
-	PIT_CHANNEL_FIELD(STATE_BOOL, channel_, bcd), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, gate), \
-	PIT_CHANNEL_FIELD(STATE_BOOL, channel_, loaded), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, running), \
-	PIT_CHANNEL_FIELD(STATE_U32, channel_, count), PIT_CHANNEL_FIELD(STATE_U32, channel_, reload), \
-	PIT_CHANNEL_FIELD(STATE_U64, channel_, base_tick), PIT_CHANNEL_FIELD(STATE_U64, channel_, reload_tick), \
-	PIT_CHANNEL_FIELD(STATE_U64, channel_, frozen), \
-	PIT_CHANNEL_FIELD(STATE_U8, channel_, write_low), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, write_second), \
-	PIT_CHANNEL_FIELD(STATE_BOOL, channel_, read_second), \
-	PIT_CHANNEL_FIELD(STATE_U16, channel_, latch), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, latched), \
-	PIT_CHANNEL_FIELD(STATE_U8, channel_, status), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, status_latched)
+#define PIT_CHANNEL_FIELD(type_, channel_, member_)                                                          \
+	{                                                                                                    \
+		.name = "channel" #channel_ "." #member_, .type = (type_), .count = 1,                       \
+		.offset = offsetof(struct pit, channel) + (channel_) * sizeof(struct pit_channel) +          \
+			  offsetof(struct pit_channel, member_)                                              \
+	}
+#define PIT_CHANNEL_FIELDS(channel_)                                                                         \
+	PIT_CHANNEL_FIELD(STATE_U8, channel_, mode), PIT_CHANNEL_FIELD(STATE_U8, channel_, access),          \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, bcd), PIT_CHANNEL_FIELD(STATE_BOOL, channel_, gate), \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, loaded),                                             \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, running),                                            \
+		PIT_CHANNEL_FIELD(STATE_U32, channel_, count),                                               \
+		PIT_CHANNEL_FIELD(STATE_U32, channel_, reload),                                              \
+		PIT_CHANNEL_FIELD(STATE_U64, channel_, base_tick),                                           \
+		PIT_CHANNEL_FIELD(STATE_U64, channel_, reload_tick),                                         \
+		PIT_CHANNEL_FIELD(STATE_U64, channel_, frozen),                                              \
+		PIT_CHANNEL_FIELD(STATE_U8, channel_, write_low),                                            \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, write_second),                                       \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, read_second),                                        \
+		PIT_CHANNEL_FIELD(STATE_U16, channel_, latch),                                               \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, latched),                                            \
+		PIT_CHANNEL_FIELD(STATE_U8, channel_, status),                                               \
+		PIT_CHANNEL_FIELD(STATE_BOOL, channel_, status_latched)
 
 static const struct state_field pit_state[] = {
 	PIT_CHANNEL_FIELDS(0),
@@ -263,14 +275,14 @@ static const struct state_field pit_state[] = {
 	STATE_FIELD(STATE_U64, struct pit, seen_tick),
 	STATE_FIELD(STATE_U64, struct pit, owed),
 	STATE_FIELD(STATE_U64, struct pit, saved_tick),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field pit_metrics[] = {
-	{ "ticks", offsetof(struct pit, metric_ticks) },
-	{ "late_ticks", offsetof(struct pit, metric_late_ticks) },
-	{ "forgotten_ticks", offsetof(struct pit, metric_forgotten_ticks) },
-	{ .name = NULL },
+	{"ticks", offsetof(struct pit, metric_ticks)},
+	{"late_ticks", offsetof(struct pit, metric_late_ticks)},
+	{"forgotten_ticks", offsetof(struct pit, metric_forgotten_ticks)},
+	{.name = NULL},
 };
 
 static const struct device_class pit_class = {
@@ -283,20 +295,34 @@ static const struct device_class pit_class = {
 	.destroy = pit_destroy,
 };
 
-static const struct bus_ops pit_ops = { .read = pit_read, .write = pit_write, .size_max = 1 };
+static const struct bus_ops pit_ops = {.read = pit_read, .write = pit_write, .size_max = 1};
 static const struct bus_ops pit_control_ops = {
-	.read = pit_control_read, .write = pit_control_write, .size_max = 1,
+	.read = pit_control_read,
+	.write = pit_control_write,
+	.size_max = 1,
 };
 
 static int pit_add_ranges(struct pit *pit, pthread_mutex_t *lock, struct err *err)
 {
-	int ret = bus_add(pit->pio, &(struct bus_range){ .name = "pit", .base = PIT_PORT, .size = 4, .ops = &pit_ops,
-							 .opaque = pit, .lock = lock }, err);
+	int ret = bus_add(pit->pio,
+			  &(struct bus_range){.name = "pit",
+					      .base = PIT_PORT,
+					      .size = 4,
+					      .ops = &pit_ops,
+					      .opaque = pit,
+					      .lock = lock},
+			  err);
 
 	if (ret)
 		return ret;
-	ret = bus_add(pit->pio, &(struct bus_range){ .name = "system-control-b", .base = PIT_CONTROL_PORT, .size = 1,
-						     .ops = &pit_control_ops, .opaque = pit, .lock = lock }, err);
+	ret = bus_add(pit->pio,
+		      &(struct bus_range){.name = "system-control-b",
+					  .base = PIT_CONTROL_PORT,
+					  .size = 1,
+					  .ops = &pit_control_ops,
+					  .opaque = pit,
+					  .lock = lock},
+		      err);
 	if (ret)
 		bus_remove(pit->pio, PIT_PORT);
 	return ret;
@@ -313,7 +339,10 @@ struct device *pit_create(const struct device_env *env, const struct pit_config 
 	pit->device.class = &pit_class;
 	snprintf(pit->device.id, sizeof(pit->device.id), "pit");
 	pit->device.description = (struct device_description){
-		.acpi_hid = "PNP0100", .pio_base = { PIT_PORT }, .pio_size = { 4 }, .irq = { 0, -1 },
+		.acpi_hid = "PNP0100",
+		.pio_base = {PIT_PORT},
+		.pio_size = {4},
+		.irq = {0, -1},
 	};
 	pit->config = *config;
 	pit->pio = env->pio;

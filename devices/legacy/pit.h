@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 8254 interval timer at ports 0x40-0x43 and the system control port 0x61 (gate and output of channel 2, refresh toggle).
- * Intel 8254 data sheet; port 0x61 as in the 82371SB. The head of pit.c says how late ticks are caught up.
+ * 8254 interval timer at ports 0x40-0x43 and the system control port 0x61 (gate and output of channel 2,
+ * refresh toggle). Intel 8254 data sheet; port 0x61 as in the 82371SB. The head of pit.c says how late ticks
+ * are caught up.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A counter of the 8254: six modes, access modes, latches, gate. Knows nothing of ports, host time or interrupts.
- * Intel 8254 data sheet, "Mode Definitions" and "Read Operations".
+ * A counter of the 8254: six modes, access modes, latches, gate. Knows nothing of ports, host time or
+ * interrupts. Intel 8254 data sheet, "Mode Definitions" and "Read Operations".
  *
- * A count written in clock t is in the counting element in clock t + 1 (base_tick). With e clocks since then, and a count
- * of n, OUT and the element are functions of e alone:
+ * A count written in clock t is in the counting element in clock t + 1 (base_tick). With e clocks since then,
+ * and a count of n, OUT and the element are functions of e alone:
  *
  *   mode  OUT                                counting element
  *   0, 1  low until e = n                    n - e, on through 0 to 0xffff (9999)
@@ -51,7 +51,11 @@ static uint32_t pit_channel_high_clocks(uint32_t count)
 void pit_channel_reset(struct pit_channel *channel, bool gate)
 {
 	*channel = (struct pit_channel){
-		.access = 3, .gate = gate, .count = 65536, .reload = 65536, .reload_tick = PIT_TICK_NEVER,
+		.access = 3,
+		.gate = gate,
+		.count = 65536,
+		.reload = 65536,
+		.reload_tick = PIT_TICK_NEVER,
 	};
 }
 
@@ -76,7 +80,8 @@ static uint32_t pit_channel_from_bcd(uint16_t value)
 
 static uint16_t pit_channel_to_bcd(uint32_t value)
 {
-	return (uint16_t)((value / 1000 % 10) << 12 | (value / 100 % 10) << 8 | (value / 10 % 10) << 4 | value % 10);
+	return (uint16_t)((value / 1000 % 10) << 12 | (value / 100 % 10) << 8 | (value / 10 % 10) << 4 |
+			  value % 10);
 }
 
 /* The end of the present period (mode 2) or half-period (mode 3), where a new count is taken over. */
@@ -153,7 +158,8 @@ void pit_channel_set_gate(struct pit_channel *channel, bool gate, uint64_t tick)
 		channel->base_tick = tick - channel->frozen;
 }
 
-/* In mode 3 the new count starts with the half that is due: the base is set so that the phase comes out right. */
+/* In mode 3 the new count starts with the half that is due: the base is set so that the phase comes out
+ * right. */
 void pit_channel_sync(struct pit_channel *channel, uint64_t tick)
 {
 	uint64_t phase;
@@ -175,18 +181,18 @@ bool pit_channel_out(const struct pit_channel *channel, uint64_t tick)
 	if (!channel->running)
 		return channel->mode != 0;
 	switch (channel->mode) {
-	case 0: case 1:
-		return elapsed >= channel->count;
+	case 0:
+	case 1: return elapsed >= channel->count;
 	case 2:
-		return !channel->gate || elapsed % channel->count != channel->count - 1 || channel->count == 1;
-	case 3:
-		return !channel->gate || elapsed % channel->count < pit_channel_high_clocks(channel->count);
-	default:
-		return elapsed != channel->count;
+		return !channel->gate || elapsed % channel->count != channel->count - 1 ||
+		       channel->count == 1;
+	case 3: return !channel->gate || elapsed % channel->count < pit_channel_high_clocks(channel->count);
+	default: return elapsed != channel->count;
 	}
 }
 
-/* The counting element in mode 3: even counts step through n, n - 2 .. 2; odd ones through n - 1 .. 0 and n - 1 .. 2. */
+/* The counting element in mode 3: even counts step through n, n - 2 .. 2; odd ones through n - 1 .. 0 and n -
+ * 1 .. 2. */
 static uint32_t pit_channel_square_count(const struct pit_channel *channel, uint64_t elapsed)
 {
 	uint32_t high = pit_channel_high_clocks(channel->count);
@@ -228,8 +234,8 @@ void pit_channel_latch_status(struct pit_channel *channel, uint64_t tick)
 
 	if (channel->status_latched)
 		return;
-	channel->status = (uint8_t)(pit_channel_out(channel, tick) << 7 | null_count << 6 | channel->access << 4 |
-				    channel->mode << 1 | channel->bcd);
+	channel->status = (uint8_t)(pit_channel_out(channel, tick) << 7 | null_count << 6 |
+				    channel->access << 4 | channel->mode << 1 | channel->bcd);
 	channel->status_latched = true;
 }
 
@@ -253,7 +259,8 @@ uint8_t pit_channel_read(struct pit_channel *channel, uint64_t tick)
 	return (uint8_t)(count >> 8);
 }
 
-/* Clocks after base_tick of the first rising edge of OUT; the strobes of modes 4 and 5 end one clock later. */
+/* Clocks after base_tick of the first rising edge of OUT; the strobes of modes 4 and 5 end one clock later.
+ */
 static uint64_t pit_channel_first_edge(const struct pit_channel *channel)
 {
 	return channel->mode >= 4 ? (uint64_t)channel->count + 1 : channel->count;
@@ -305,7 +312,8 @@ uint64_t pit_channel_edges(const struct pit_channel *channel, uint64_t from, uin
 	edges = channel->reload_tick > from ? pit_channel_edges_until(&later, from, channel->reload_tick) : 0;
 	later = *channel;
 	pit_channel_sync(&later, to);
-	return edges + pit_channel_edges_until(&later, channel->reload_tick > from ? channel->reload_tick : from, to);
+	return edges +
+	       pit_channel_edges_until(&later, channel->reload_tick > from ? channel->reload_tick : from, to);
 }
 
 void pit_channel_shift(struct pit_channel *channel, uint64_t shift)

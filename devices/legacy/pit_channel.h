@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One counter of the 8254, as a function of time in clocks: no state changes by itself. Shared by pit.c and pit_channel.c.
+ * One counter of the 8254, as a function of time in clocks: no state changes by itself. Shared by pit.c and
+ * pit_channel.c.
  */
 #pragma once
 
@@ -10,20 +11,20 @@
 #define PIT_TICK_NEVER UINT64_MAX
 
 struct pit_channel {
-	uint8_t mode;          /* 0-5 */
-	uint8_t access;        /* 1: low byte, 2: high byte, 3: low then high */
+	uint8_t mode;   /* 0-5 */
+	uint8_t access; /* 1: low byte, 2: high byte, 3: low then high */
 	bool bcd;
 	bool gate;
-	bool loaded;           /* a count was written since the mode was */
-	bool running;          /* the counting element was started: at once, in modes 1 and 5 by the gate */
-	uint32_t count;        /* 1-65536: what the counting element was started with */
-	uint32_t reload;       /* the count register: taken at reload_tick, or by the next trigger */
-	uint64_t base_tick;    /* when the counting element held count */
-	uint64_t reload_tick;  /* when reload becomes count (modes 2 and 3), or PIT_TICK_NEVER */
-	uint64_t frozen;       /* clocks counted when the gate went low */
-	uint8_t write_low;     /* first byte of two */
-	bool write_second;     /* the next write is the high byte */
-	bool read_second;      /* the next read is the high byte */
+	bool loaded;          /* a count was written since the mode was */
+	bool running;         /* the counting element was started: at once, in modes 1 and 5 by the gate */
+	uint32_t count;       /* 1-65536: what the counting element was started with */
+	uint32_t reload;      /* the count register: taken at reload_tick, or by the next trigger */
+	uint64_t base_tick;   /* when the counting element held count */
+	uint64_t reload_tick; /* when reload becomes count (modes 2 and 3), or PIT_TICK_NEVER */
+	uint64_t frozen;      /* clocks counted when the gate went low */
+	uint8_t write_low;    /* first byte of two */
+	bool write_second;    /* the next write is the high byte */
+	bool read_second;     /* the next read is the high byte */
 	uint16_t latch;
 	bool latched;
 	uint8_t status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * System control port A. Knows nothing of the keyboard controller, which has an A20 gate of its own: whoever holds the line
- * joins the two. IBM PS/2 Hardware Interface Technical Reference, system board, port 0x92.
+ * System control port A. Knows nothing of the keyboard controller, which has an A20 gate of its own: whoever
+ * holds the line joins the two. IBM PS/2 Hardware Interface Technical Reference, system board, port 0x92.
  *
  *   7..2: not implemented, read as written      1: A20 gate      0: a rising edge resets the CPU
  */
@@ -60,16 +60,20 @@ static void port92_destroy(struct device *device)
 
 static const struct state_field port92_state[] = {
 	STATE_FIELD(STATE_U8, struct port92, value),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct device_class port92_class = {
-	.name = "port92", .state = port92_state, .reset = port92_reset, .destroy = port92_destroy,
+	.name = "port92",
+	.state = port92_state,
+	.reset = port92_reset,
+	.destroy = port92_destroy,
 };
 
-static const struct bus_ops port92_ops = { .read = port92_read, .write = port92_write, .size_max = 1 };
+static const struct bus_ops port92_ops = {.read = port92_read, .write = port92_write, .size_max = 1};
 
-struct device *port92_create(const struct device_env *env, const struct port92_config *config, struct err *err)
+struct device *port92_create(const struct device_env *env, const struct port92_config *config,
+			     struct err *err)
 {
 	struct port92 *port = calloc(1, sizeof(*port));
 
@@ -80,13 +84,21 @@ struct device *port92_create(const struct device_env *env, const struct port92_c
 	port->device.class = &port92_class;
 	snprintf(port->device.id, sizeof(port->device.id), "port92");
 	port->device.description = (struct device_description){
-		.pio_base = { PORT92_ADDRESS }, .pio_size = { 1 }, .irq = { -1, -1 },
+		.pio_base = {PORT92_ADDRESS},
+		.pio_size = {1},
+		.irq = {-1, -1},
 	};
 	port->config = *config;
 	port->pio = env->pio;
 	port->value = PORT92_A20;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "port92", .base = PORT92_ADDRESS, .size = 1,
-						   .ops = &port92_ops, .opaque = port, .lock = env->lock }, err)) {
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "port92",
+					.base = PORT92_ADDRESS,
+					.size = 1,
+					.ops = &port92_ops,
+					.opaque = port,
+					.lock = env->lock},
+		    err)) {
 		free(port);
 		return NULL;
 	}

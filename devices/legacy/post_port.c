@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POST code and delay ports. Knows nothing of who shows the code. On a PC both are write-only: reads float high.
- * IBM AT Technical Reference, power-on self-test.
+ * POST code and delay ports. Knows nothing of who shows the code. On a PC both are write-only: reads float
+ * high. IBM AT Technical Reference, power-on self-test.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ struct post_port {
 	struct device device;
 	struct bus *pio;
 	pthread_mutex_t *lock;
-	uint8_t code;          /* board lock */
+	uint8_t code; /* board lock */
 	uint64_t metric_codes;
 };
 
@@ -67,12 +67,12 @@ static void post_port_destroy(struct device *device)
 
 static const struct state_field post_port_state[] = {
 	STATE_FIELD(STATE_U8, struct post_port, code),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field post_port_metrics[] = {
-	{ "codes", offsetof(struct post_port, metric_codes) },
-	{ .name = NULL },
+	{"codes", offsetof(struct post_port, metric_codes)},
+	{.name = NULL},
 };
 
 static const struct device_class post_port_class = {
@@ -84,10 +84,14 @@ static const struct device_class post_port_class = {
 };
 
 static const struct bus_ops post_port_code_ops = {
-	.read = post_port_read, .write = post_port_write_code, .size_max = 1,
+	.read = post_port_read,
+	.write = post_port_write_code,
+	.size_max = 1,
 };
 static const struct bus_ops post_port_delay_ops = {
-	.read = post_port_read, .write = post_port_write_delay, .size_max = 1,
+	.read = post_port_read,
+	.write = post_port_write_delay,
+	.size_max = 1,
 };
 
 struct device *post_port_create(const struct device_env *env, struct err *err)
@@ -101,15 +105,28 @@ struct device *post_port_create(const struct device_env *env, struct err *err)
 	port->device.class = &post_port_class;
 	snprintf(port->device.id, sizeof(port->device.id), "post-port");
 	port->device.description = (struct device_description){
-		.pio_base = { POST_PORT_CODE, POST_PORT_DELAY }, .pio_size = { 1, 1 }, .irq = { -1, -1 },
+		.pio_base = {POST_PORT_CODE, POST_PORT_DELAY},
+		.pio_size = {1, 1},
+		.irq = {-1, -1},
 	};
 	port->pio = env->pio;
 	port->lock = env->lock;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "post", .base = POST_PORT_CODE, .size = 1,
-						   .ops = &post_port_code_ops, .opaque = port, .lock = env->lock }, err))
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "post",
+					.base = POST_PORT_CODE,
+					.size = 1,
+					.ops = &post_port_code_ops,
+					.opaque = port,
+					.lock = env->lock},
+		    err))
 		goto fail;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "io-delay", .base = POST_PORT_DELAY, .size = 1,
-						   .ops = &post_port_delay_ops, .opaque = port }, err)) {
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "io-delay",
+					.base = POST_PORT_DELAY,
+					.size = 1,
+					.ops = &post_port_delay_ops,
+					.opaque = port},
+		    err)) {
 		bus_remove(env->pio, POST_PORT_CODE);
 		goto fail;
 	}

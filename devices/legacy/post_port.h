@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The POST code port 0x80 and its twin for delays, 0xed: keeps the last code, answers nothing. IBM AT Technical Reference,
- * power-on self-test.
+ * The POST code port 0x80 and its twin for delays, 0xed: keeps the last code, answers nothing. IBM AT
+ * Technical Reference, power-on self-test.
  */
 #pragma once
 

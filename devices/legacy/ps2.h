@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two PS/2 devices behind the keyboard controller: what they answer to a byte and what they send by themselves.
- * They know nothing of ports and interrupts. Only the files of the i8042 include this.
+ * The two PS/2 devices behind the keyboard controller: what they answer to a byte and what they send by
+ * themselves. They know nothing of ports and interrupts. Only the files of the i8042 include this.
  */
 #pragma once
 
@@ -10,12 +10,13 @@
 
 /* Room for one key sequence more than the 16 bytes of a keyboard's own buffer, and the longest reply. */
 #define PS2_QUEUE_SIZE 32
-#define PS2_EVENTS_MAX 16 /* bytes of keys or movements that may wait; the rest of the queue is for replies */
+#define PS2_EVENTS_MAX 16 /* bytes of keys or movements that may wait; the rest of the queue is for replies  \
+			   */
 
 struct ps2_queue {
 	uint8_t data[PS2_QUEUE_SIZE];
 	uint8_t head, count;
-	uint8_t last;    /* sent last, for the resend command */
+	uint8_t last; /* sent last, for the resend command */
 };
 
 struct ps2_keyboard {
@@ -31,7 +32,7 @@ struct ps2_mouse {
 	uint8_t command;
 	uint8_t rate, resolution, buttons;
 	bool enabled, remote, wrap, scale_2_1;
-	int32_t dx, dy;  /* movement not reported yet */
+	int32_t dx, dy; /* movement not reported yet */
 };
 
 void ps2_queue_clear(struct ps2_queue *queue);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A PS/2 mouse with three buttons. Knows nothing of the controller. IBM PS/2 Hardware Interface Technical Reference, mouse.
+ * A PS/2 mouse with three buttons. Knows nothing of the controller. IBM PS/2 Hardware Interface Technical
+ * Reference, mouse.
  *
  *   report   7: y overflow  6: x overflow  5: y sign  4: x sign  3: 1  2: middle  1: right  0: left;  x;  y
  */
 #include "devices/legacy/ps2.h"
 
-#define MOUSE_ACK    0xfa
-#define MOUSE_ERROR  0xfe
-#define MOUSE_TESTED 0xaa
-#define MOUSE_STEP   255 /* counts that one report can carry */
+#define MOUSE_ACK          0xfa
+#define MOUSE_ERROR        0xfe
+#define MOUSE_TESTED       0xaa
+#define MOUSE_STEP         255    /* counts that one report can carry */
 #define MOUSE_DISTANCE_MAX 100000 /* movement kept while nobody reads: more would only be a jump */
 
 static void ps2_mouse_defaults(struct ps2_mouse *mouse)
@@ -44,7 +45,8 @@ static void ps2_mouse_report(struct ps2_mouse *mouse)
 {
 	int32_t dx = ps2_mouse_step(&mouse->dx), dy = ps2_mouse_step(&mouse->dy);
 
-	ps2_queue_put(&mouse->queue, (uint8_t)(mouse->buttons | 0x08 | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
+	ps2_queue_put(&mouse->queue,
+		      (uint8_t)(mouse->buttons | 0x08 | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
 	ps2_queue_put(&mouse->queue, (uint8_t)dx);
 	ps2_queue_put(&mouse->queue, (uint8_t)dy);
 }
@@ -80,7 +82,8 @@ void ps2_mouse_move(struct ps2_mouse *mouse, int dx, int dy, uint8_t buttons)
 static void ps2_mouse_status(struct ps2_mouse *mouse)
 {
 	/* 2: left, 1: middle, 0: right - not the order of a report */
-	uint8_t buttons = (uint8_t)((mouse->buttons & 1) << 2 | (mouse->buttons & 4) >> 1 | (mouse->buttons & 2) >> 1);
+	uint8_t buttons =
+		(uint8_t)((mouse->buttons & 1) << 2 | (mouse->buttons & 4) >> 1 | (mouse->buttons & 2) >> 1);
 
 	ps2_queue_put(&mouse->queue,
 		      (uint8_t)(mouse->remote << 6 | mouse->enabled << 5 | mouse->scale_2_1 << 4 | buttons));
@@ -94,7 +97,8 @@ static void ps2_mouse_command(struct ps2_mouse *mouse, uint8_t value)
 	switch (value) {
 	case 0xe6: mouse->scale_2_1 = false; break;
 	case 0xe7: mouse->scale_2_1 = true; break;
-	case 0xe8: case 0xf3: mouse->command = value; break; /* resolution, rate: a parameter follows */
+	case 0xe8:
+	case 0xf3: mouse->command = value; break; /* resolution, rate: a parameter follows */
 	case 0xe9: ps2_mouse_status(mouse); break;
 	case 0xea: mouse->remote = false; break;
 	case 0xeb: ps2_mouse_report(mouse); break;
@@ -115,7 +119,8 @@ static void ps2_mouse_command(struct ps2_mouse *mouse, uint8_t value)
 		ps2_queue_put(&mouse->queue, 0x00);
 		break;
 	default: /* the acknowledge becomes "send that again" */
-		mouse->queue.data[(mouse->queue.head + mouse->queue.count - 1u) % PS2_QUEUE_SIZE] = MOUSE_ERROR;
+		mouse->queue.data[(mouse->queue.head + mouse->queue.count - 1u) % PS2_QUEUE_SIZE] =
+			MOUSE_ERROR;
 		break;
 	}
 }

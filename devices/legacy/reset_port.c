@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reset control register. Knows nothing of what a reset does. Intel 82371SB data sheet, RC register (0xcf9).
+ * The reset control register. Knows nothing of what a reset does. Intel 82371SB data sheet, RC register
+ * (0xcf9).
  *
- *   7..4: 0      3: full reset (power cycle), kept      2: rising edge resets      1: hard, else CPU only      0: 0
+ *   7..4: 0      3: full reset (power cycle), kept      2: rising edge resets      1: hard, else CPU only 0:
+ * 0
  */
 #include <errno.h>
 #include <stdio.h>
@@ -52,14 +54,18 @@ static void reset_port_destroy(struct device *device)
 
 static const struct state_field reset_port_state[] = {
 	STATE_FIELD(STATE_U8, struct reset_port, value),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct device_class reset_port_class = {
-	.name = "reset-port", .state = reset_port_state, .reset = reset_port_reset, .destroy = reset_port_destroy,
+	.name = "reset-port",
+	.state = reset_port_state,
+	.reset = reset_port_reset,
+	.destroy = reset_port_destroy,
 };
 
-static const struct bus_ops reset_port_ops = { .read = reset_port_read, .write = reset_port_write, .size_max = 1 };
+static const struct bus_ops reset_port_ops = {
+	.read = reset_port_read, .write = reset_port_write, .size_max = 1};
 
 struct device *reset_port_create(const struct device_env *env, const struct reset_port_config *config,
 				 struct err *err)
@@ -73,12 +79,20 @@ struct device *reset_port_create(const struct device_env *env, const struct rese
 	port->device.class = &reset_port_class;
 	snprintf(port->device.id, sizeof(port->device.id), "reset-port");
 	port->device.description = (struct device_description){
-		.pio_base = { RESET_PORT_ADDRESS }, .pio_size = { 1 }, .irq = { -1, -1 },
+		.pio_base = {RESET_PORT_ADDRESS},
+		.pio_size = {1},
+		.irq = {-1, -1},
 	};
 	port->config = *config;
 	port->pio = env->pio;
-	if (bus_add(env->pio, &(struct bus_range){ .name = "reset-port", .base = RESET_PORT_ADDRESS, .size = 1,
-						   .ops = &reset_port_ops, .opaque = port, .lock = env->lock }, err)) {
+	if (bus_add(env->pio,
+		    &(struct bus_range){.name = "reset-port",
+					.base = RESET_PORT_ADDRESS,
+					.size = 1,
+					.ops = &reset_port_ops,
+					.opaque = port,
+					.lock = env->lock},
+		    err)) {
 		free(port);
 		return NULL;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reset control register at port 0xcf9, which is also the ACPI reset register (value 0x06). Intel 82371SB, RC register.
+ * Reset control register at port 0xcf9, which is also the ACPI reset register (value 0x06). Intel 82371SB, RC
+ * register.
  */
 #pragma once
 

@@ -6,10 +6,10 @@
  *   B  7: SET  6: PIE  5: AIE  4: UIE  3: SQWE  2: binary  1: 24 h  0: daylight saving (kept, without effect)
  *   C  7: IRQF 6: PF   5: AF   4: UF   (a read clears all)           D  7: the battery is good
  *
- * The clock is the host's real time plus offset_ns; it stands only while SET or the divider's reset holds it. The time
- * registers are made from it before each access, flags from the time since the last access, and the host's timer is armed
- * only for an interrupt that is enabled. Periods that pass before the guest has read register C are one interrupt, as in
- * the chip: its flag cannot count.
+ * The clock is the host's real time plus offset_ns; it stands only while SET or the divider's reset holds it.
+ * The time registers are made from it before each access, flags from the time since the last access, and the
+ * host's timer is armed only for an interrupt that is enabled. Periods that pass before the guest has read
+ * register C are one interrupt, as in the chip: its flag cannot count.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -27,31 +27,44 @@
 #define RTC_PORT 0x70
 
 enum rtc_register {
-	RTC_SECOND, RTC_SECOND_ALARM, RTC_MINUTE, RTC_MINUTE_ALARM, RTC_HOUR, RTC_HOUR_ALARM,
-	RTC_WEEKDAY, RTC_DAY, RTC_MONTH, RTC_YEAR, RTC_A, RTC_B, RTC_C, RTC_D,
+	RTC_SECOND,
+	RTC_SECOND_ALARM,
+	RTC_MINUTE,
+	RTC_MINUTE_ALARM,
+	RTC_HOUR,
+	RTC_HOUR_ALARM,
+	RTC_WEEKDAY,
+	RTC_DAY,
+	RTC_MONTH,
+	RTC_YEAR,
+	RTC_A,
+	RTC_B,
+	RTC_C,
+	RTC_D,
 	RTC_CENTURY = RTC_CENTURY_INDEX,
 };
 
-#define RTC_A_UIP       0x80
-#define RTC_A_DIVIDER   0x70
-#define RTC_A_RATE      0x0f
-#define RTC_B_SET       0x80
-#define RTC_B_UIE       0x10
-#define RTC_B_AIE       0x20
-#define RTC_B_PIE       0x40
-#define RTC_C_IRQF      0x80
-#define RTC_FLAGS       0x70 /* PF, AF, UF in C; PIE, AIE, UIE in B */
-#define RTC_C_PF        0x40
-#define RTC_C_AF        0x20
-#define RTC_C_UF        0x10
-#define RTC_D_VALID     0x80
-#define RTC_ALARM_ANY   0xc0 /* both bits set: any value */
+#define RTC_A_UIP     0x80
+#define RTC_A_DIVIDER 0x70
+#define RTC_A_RATE    0x0f
+#define RTC_B_SET     0x80
+#define RTC_B_UIE     0x10
+#define RTC_B_AIE     0x20
+#define RTC_B_PIE     0x40
+#define RTC_C_IRQF    0x80
+#define RTC_FLAGS     0x70 /* PF, AF, UF in C; PIE, AIE, UIE in B */
+#define RTC_C_PF      0x40
+#define RTC_C_AF      0x20
+#define RTC_C_UF      0x10
+#define RTC_D_VALID   0x80
+#define RTC_ALARM_ANY 0xc0 /* both bits set: any value */
 
 #define RTC_UPDATE_NS   (244 * NS_PER_US) /* UIP rises this long before an update */
 #define RTC_DIVIDER_NS  (NS_PER_S / 2)    /* first update after the divider's reset */
 #define RTC_ALARM_STEPS 200               /* an alarm is found in at most 24 + 60 + 60 steps, or never */
 
-/* A guest's year outside 1900-2200 gets the nearest: 64 bits of ns reach from 1677 to 2262, and sums need room. */
+/* A guest's year outside 1900-2200 gets the nearest: 64 bits of ns reach from 1677 to 2262, and sums need
+ * room. */
 #define RTC_SECONDS_MIN (-2208988800ll)
 #define RTC_SECONDS_MAX 7258118400ll
 
@@ -253,11 +266,12 @@ static void rtc_fire(void *opaque, uint64_t now_ns)
 
 static bool rtc_is_time_register(uint8_t index)
 {
-	return index == RTC_CENTURY || (index <= RTC_YEAR && index != RTC_SECOND_ALARM && index != RTC_MINUTE_ALARM &&
-					index != RTC_HOUR_ALARM);
+	return index == RTC_CENTURY || (index <= RTC_YEAR && index != RTC_SECOND_ALARM &&
+					index != RTC_MINUTE_ALARM && index != RTC_HOUR_ALARM);
 }
 
-/* The divider's reset restarts the second and the periodic signal; the first update follows half a second later. */
+/* The divider's reset restarts the second and the periodic signal; the first update follows half a second
+ * later. */
 static void rtc_write_a(struct rtc *rtc, uint8_t value, int64_t now_ns)
 {
 	bool was_reset = rtc_divider_is_reset(rtc);
@@ -270,7 +284,8 @@ static void rtc_write_a(struct rtc *rtc, uint8_t value, int64_t now_ns)
 		rtc->periodic_base_ns = device_now_ns(rtc->loop);
 }
 
-/* SET stops updates and clears UIE; when it falls, the registers are the time, at the phase the divider has. */
+/* SET stops updates and clears UIE; when it falls, the registers are the time, at the phase the divider has.
+ */
 static void rtc_write_b(struct rtc *rtc, uint8_t value, int64_t now_ns)
 {
 	bool was_set = rtc->cmos[RTC_B] & RTC_B_SET;
@@ -288,15 +303,10 @@ static void rtc_write_register(struct rtc *rtc, uint8_t value)
 	int64_t now_ns = rtc_sync(rtc);
 
 	switch (rtc->index) {
-	case RTC_A:
-		rtc_write_a(rtc, value, now_ns);
-		break;
-	case RTC_B:
-		rtc_write_b(rtc, value, now_ns);
-		break;
+	case RTC_A: rtc_write_a(rtc, value, now_ns); break;
+	case RTC_B: rtc_write_b(rtc, value, now_ns); break;
 	case RTC_C:
-	case RTC_D:
-		return;
+	case RTC_D: return;
 	default:
 		rtc->cmos[rtc->index] = value;
 		if (rtc_is_time_register(rtc->index) && rtc_is_running(rtc))
@@ -349,7 +359,8 @@ static void rtc_store(struct rtc *rtc, uint8_t index, uint64_t value, uint64_t m
 		rtc->cmos[index + i] = (uint8_t)(value >> 8 * i);
 }
 
-/* What a BIOS leaves in the memory: sizes (IBM AT, and SeaBIOS for those above), equipment, checksum of 0x10-0x2d. */
+/* What a BIOS leaves in the memory: sizes (IBM AT, and SeaBIOS for those above), equipment, checksum of
+ * 0x10-0x2d. */
 static void rtc_fill_memory(struct rtc *rtc)
 {
 	uint64_t below = rtc->config.ram_below_4g_bytes;
@@ -420,12 +431,12 @@ static const struct state_field rtc_state[] = {
 	STATE_FIELD(STATE_U64, struct rtc, seen_ns),
 	STATE_FIELD(STATE_U64, struct rtc, periodic_base_ns),
 	STATE_FIELD(STATE_U64, struct rtc, saved_now_ns),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field rtc_metrics[] = {
-	{ "interrupts", offsetof(struct rtc, metric_interrupts) },
-	{ .name = NULL },
+	{"interrupts", offsetof(struct rtc, metric_interrupts)},
+	{.name = NULL},
 };
 
 static const struct device_class rtc_class = {
@@ -438,7 +449,7 @@ static const struct device_class rtc_class = {
 	.destroy = rtc_destroy,
 };
 
-static const struct bus_ops rtc_ops = { .read = rtc_read, .write = rtc_write, .size_max = 1 };
+static const struct bus_ops rtc_ops = {.read = rtc_read, .write = rtc_write, .size_max = 1};
 
 static void rtc_power_on(struct rtc *rtc)
 {
@@ -463,15 +474,23 @@ struct device *rtc_create(const struct device_env *env, const struct rtc_config 
 	rtc->device.class = &rtc_class;
 	snprintf(rtc->device.id, sizeof(rtc->device.id), "rtc");
 	rtc->device.description = (struct device_description){
-		.acpi_hid = "PNP0B00", .pio_base = { RTC_PORT }, .pio_size = { 2 }, .irq = { 8, -1 },
+		.acpi_hid = "PNP0B00",
+		.pio_base = {RTC_PORT},
+		.pio_size = {2},
+		.irq = {8, -1},
 	};
 	rtc->config = *config;
 	rtc->pio = env->pio;
 	rtc->loop = env->loop;
 	rtc_power_on(rtc);
 	rtc->timer = device_timer_create(env->loop, env->lock, rtc_fire, rtc, err);
-	if (!rtc->timer || bus_add(env->pio, &(struct bus_range){ .name = "rtc", .base = RTC_PORT, .size = 2,
-								  .ops = &rtc_ops, .opaque = rtc, .lock = env->lock },
+	if (!rtc->timer || bus_add(env->pio,
+				   &(struct bus_range){.name = "rtc",
+						       .base = RTC_PORT,
+						       .size = 2,
+						       .ops = &rtc_ops,
+						       .opaque = rtc,
+						       .lock = env->lock},
 				   err)) {
 		device_timer_destroy(rtc->timer);
 		free(rtc);

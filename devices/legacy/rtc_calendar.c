@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calendar and encodings of the real-time clock. Knows no registers but the format bits. Motorola MC146818 data sheet,
- * table 3 (time, calendar and alarm data modes).
+ * Calendar and encodings of the real-time clock. Knows no registers but the format bits. Motorola MC146818
+ * data sheet, table 3 (time, calendar and alarm data modes).
  *
- * Days are counted in years that begin in March, so that the leap day is the last of its year: a year of 400 has 146097
- * days, and the days before a month m (0 is March) are (153 m + 2) / 5.
+ * Days are counted in years that begin in March, so that the leap day is the last of its year: a year of 400
+ * has 146097 days, and the days before a month m (0 is March) are (153 m + 2) / 5.
  */
 #include "devices/legacy/rtc_calendar.h"
 
-#define DAYS_PER_ERA   146097 /* 400 years */
-#define DAYS_TO_1970   719468 /* from 1 March of the year 0 */
+#define DAYS_PER_ERA    146097 /* 400 years */
+#define DAYS_TO_1970    719468 /* from 1 March of the year 0 */
 #define SECONDS_PER_DAY 86400
 
 static int64_t rtc_floor_div(int64_t value, int64_t divisor)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calendar and register encodings of the real-time clock: seconds since 1970 to time registers and back. Pure functions,
- * so that no time zone file of the host is ever read. Only the RTC includes this.
+ * Calendar and register encodings of the real-time clock: seconds since 1970 to time registers and back. Pure
+ * functions, so that no time zone file of the host is ever read. Only the RTC includes this.
  */
 #pragma once
 
@@ -10,7 +10,8 @@
 #define RTC_B_24H    0x02 /* register B: hours 0-23, else 1-12 with bit 7 for PM */
 #define RTC_B_BINARY 0x04 /* register B: binary, else BCD */
 
-/* The proleptic Gregorian calendar, UTC. Out-of-range fields carry over: the 40th of January is the 9th of February. */
+/* The proleptic Gregorian calendar, UTC. Out-of-range fields carry over: the 40th of January is the 9th of
+ * February. */
 struct rtc_time {
 	int64_t year;
 	unsigned month;   /* 1-12 */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 16550A serial port. Knows nothing of what is behind its chardev. National Semiconductor PC16550D data sheet; register
- * numbers below are those of its table II.
+ * 16550A serial port. Knows nothing of what is behind its chardev. National Semiconductor PC16550D data
+ * sheet; register numbers below are those of its table II.
  *
- * Output goes to the chardev at once, whatever the baud rate says; only when the chardev refuses a byte does the transmitter
- * fill and THRE fall, and the bytes are offered again until they are taken. Input comes on the loop's thread, as fast as
- * there is room. The character time-out alone follows the baud rate. INTR is not gated by OUT2, which is the board's doing
- * on a PC, because guests exist that never set it.
+ * Output goes to the chardev at once, whatever the baud rate says; only when the chardev refuses a byte does
+ * the transmitter fill and THRE fall, and the bytes are offered again until they are taken. Input comes on
+ * the loop's thread, as fast as there is room. The character time-out alone follows the baud rate. INTR is
+ * not gated by OUT2, which is the board's doing on a PC, because guests exist that never set it.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -22,12 +22,19 @@
 #include "vmm/core/device.h"
 #include "vmm/core/timer.h"
 
-#define SERIAL_PORTS     8
-#define SERIAL_CLOCK_HZ  115200 /* bits per second with a divisor of 1 */
-#define SERIAL_RETRY_NS  NS_PER_MS
+#define SERIAL_PORTS    8
+#define SERIAL_CLOCK_HZ 115200 /* bits per second with a divisor of 1 */
+#define SERIAL_RETRY_NS NS_PER_MS
 
 enum serial_register {
-	SERIAL_DATA, SERIAL_IER, SERIAL_IIR_FCR, SERIAL_LCR, SERIAL_MCR, SERIAL_LSR, SERIAL_MSR, SERIAL_SCR
+	SERIAL_DATA,
+	SERIAL_IER,
+	SERIAL_IIR_FCR,
+	SERIAL_LCR,
+	SERIAL_MCR,
+	SERIAL_LSR,
+	SERIAL_MSR,
+	SERIAL_SCR
 };
 
 #define IER_RECEIVED 0x01
@@ -47,43 +54,43 @@ enum serial_register {
 #define FCR_RESET_RX 0x02
 #define FCR_RESET_TX 0x04
 
-#define LCR_DLAB     0x80
+#define LCR_DLAB 0x80
 
-#define MCR_RTS      0x02
-#define MCR_DTR      0x01
-#define MCR_OUT1     0x04
-#define MCR_OUT2     0x08
-#define MCR_LOOP     0x10
+#define MCR_RTS  0x02
+#define MCR_DTR  0x01
+#define MCR_OUT1 0x04
+#define MCR_OUT2 0x08
+#define MCR_LOOP 0x10
 
-#define LSR_READY    0x01
-#define LSR_OVERRUN  0x02
-#define LSR_BREAK    0x10
-#define LSR_ERRORS   0x1c /* parity, framing, break: they belong to a byte */
-#define LSR_THRE     0x20
-#define LSR_TEMT     0x40
-#define LSR_FIFO     0x80 /* an error somewhere in the FIFO */
+#define LSR_READY   0x01
+#define LSR_OVERRUN 0x02
+#define LSR_BREAK   0x10
+#define LSR_ERRORS  0x1c /* parity, framing, break: they belong to a byte */
+#define LSR_THRE    0x20
+#define LSR_TEMT    0x40
+#define LSR_FIFO    0x80 /* an error somewhere in the FIFO */
 
-#define MSR_CTS      0x10
-#define MSR_DSR      0x20
-#define MSR_RI       0x40
-#define MSR_DCD      0x80
-#define MSR_TERI     0x04
+#define MSR_CTS  0x10
+#define MSR_DSR  0x20
+#define MSR_RI   0x40
+#define MSR_DCD  0x80
+#define MSR_TERI 0x04
 
 struct serial {
 	struct device device;
 	struct serial_config config;
 	struct bus *pio;
 	struct loop *loop;
-	pthread_mutex_t *lock;         /* the board lock, for all below */
+	pthread_mutex_t *lock; /* the board lock, for all below */
 	struct device_timer *timeout_timer, *retry_timer;
 	struct serial_fifo rx, tx;
 	uint8_t ier, fcr, lcr, mcr, msr, scr;
 	uint8_t divisor_low, divisor_high;
 	bool overrun;
-	bool thre_pending;             /* THRE became set and the guest has not been told */
+	bool thre_pending; /* THRE became set and the guest has not been told */
 	bool timeout_pending;
-	bool rx_held;                  /* the chardev was told that there is no room */
-	bool irq;                      /* level of the line */
+	bool rx_held; /* the chardev was told that there is no room */
+	bool irq;     /* level of the line */
 	uint64_t metric_rx_bytes, metric_tx_bytes, metric_tx_dropped, metric_overruns;
 };
 
@@ -99,7 +106,7 @@ static unsigned serial_fifo_size(const struct serial *serial)
 
 static unsigned serial_trigger(const struct serial *serial)
 {
-	static const uint8_t levels[4] = { 1, 4, 8, 14 };
+	static const uint8_t levels[4] = {1, 4, 8, 14};
 
 	return serial_is_fifo(serial) ? levels[serial->fcr >> 6] : 1;
 }
@@ -152,11 +159,13 @@ static uint64_t serial_timeout_ns(const struct serial *serial)
 	return 4ull * bits * NS_PER_S * (divisor ? divisor : 1) / SERIAL_CLOCK_HZ;
 }
 
-/* Bytes below the trigger level raise the time-out when nothing moves; nothing is armed that could not interrupt. */
+/* Bytes below the trigger level raise the time-out when nothing moves; nothing is armed that could not
+ * interrupt. */
 static void serial_arm_timeout(struct serial *serial)
 {
-	bool needed = serial_is_fifo(serial) && serial->rx.count && serial->rx.count < serial_trigger(serial) &&
-		      (serial->ier & IER_RECEIVED) && !serial->timeout_pending;
+	bool needed = serial_is_fifo(serial) && serial->rx.count &&
+		      serial->rx.count < serial_trigger(serial) && (serial->ier & IER_RECEIVED) &&
+		      !serial->timeout_pending;
 
 	device_timer_arm(serial->timeout_timer,
 			 needed ? device_now_ns(serial->loop) + serial_timeout_ns(serial) : DEVICE_TIMER_OFF);
@@ -175,7 +184,8 @@ static void serial_push_rx(struct serial *serial, uint8_t data, uint8_t flags)
 	if (!serial_fifo_push(&serial->rx, serial_fifo_size(serial), data, flags)) {
 		serial->overrun = true;
 		serial->metric_overruns++;
-		/* Without FIFOs the new byte overwrites the old one; with them it is lost in the shift register. */
+		/* Without FIFOs the new byte overwrites the old one; with them it is lost in the shift
+		 * register. */
 		if (!serial_is_fifo(serial))
 			serial->rx.data[serial->rx.head % SERIAL_FIFO_SIZE] = data;
 	}
@@ -366,21 +376,12 @@ static void serial_write_register(struct serial *serial, enum serial_register in
 		else
 			serial_write_ier(serial, value);
 		break;
-	case SERIAL_IIR_FCR:
-		serial_write_fcr(serial, value);
-		break;
-	case SERIAL_LCR:
-		serial->lcr = value;
-		break;
-	case SERIAL_MCR:
-		serial_write_mcr(serial, value);
-		break;
+	case SERIAL_IIR_FCR: serial_write_fcr(serial, value); break;
+	case SERIAL_LCR: serial->lcr = value; break;
+	case SERIAL_MCR: serial_write_mcr(serial, value); break;
 	case SERIAL_LSR:
-	case SERIAL_MSR: /* writing them is for factory tests */
-		break;
-	case SERIAL_SCR:
-		serial->scr = value;
-		break;
+	case SERIAL_MSR: /* writing them is for factory tests */ break;
+	case SERIAL_SCR: serial->scr = value; break;
 	}
 }
 
@@ -448,7 +449,7 @@ static void serial_reset(struct device *device)
 {
 	struct serial *serial = (struct serial *)device;
 
-	serial->rx = (struct serial_fifo){ 0 };
+	serial->rx = (struct serial_fifo){0};
 	serial->ier = serial->fcr = serial->lcr = serial->mcr = serial->scr = 0;
 	serial->divisor_low = 12; /* 9600 bit/s: undefined in the chip, usual after a BIOS */
 	serial->divisor_high = 0;
@@ -492,7 +493,7 @@ static void serial_destroy(struct device *device)
 
 	bus_remove(serial->pio, serial->config.base_port);
 	if (serial->config.chardev)
-		chardev_attach(serial->config.chardev, &(struct chardev_client){ 0 });
+		chardev_attach(serial->config.chardev, &(struct chardev_client){0});
 	serial_free(serial);
 }
 
@@ -516,15 +517,15 @@ static const struct state_field serial_state[] = {
 	STATE_FIELD(STATE_BOOL, struct serial, thre_pending),
 	STATE_FIELD(STATE_BOOL, struct serial, timeout_pending),
 	STATE_FIELD(STATE_BOOL, struct serial, irq),
-	{ .name = NULL },
+	{.name = NULL},
 };
 
 static const struct metric_field serial_metrics[] = {
-	{ "rx_bytes", offsetof(struct serial, metric_rx_bytes) },
-	{ "tx_bytes", offsetof(struct serial, metric_tx_bytes) },
-	{ "tx_dropped", offsetof(struct serial, metric_tx_dropped) },
-	{ "overruns", offsetof(struct serial, metric_overruns) },
-	{ .name = NULL },
+	{"rx_bytes", offsetof(struct serial, metric_rx_bytes)},
+	{"tx_bytes", offsetof(struct serial, metric_tx_bytes)},
+	{"tx_dropped", offsetof(struct serial, metric_tx_dropped)},
+	{"overruns", offsetof(struct serial, metric_overruns)},
+	{.name = NULL},
 };
 
 static const struct device_class serial_class = {
@@ -537,7 +538,7 @@ static const struct device_class serial_class = {
 	.destroy = serial_destroy,
 };
 
-static const struct bus_ops serial_ops = { .read = serial_read, .write = serial_write, .size_max = 1 };
+static const struct bus_ops serial_ops = {.read = serial_read, .write = serial_write, .size_max = 1};
 
 static struct serial *serial_alloc(const struct device_env *env, const struct serial_config *config)
 {
@@ -548,8 +549,11 @@ static struct serial *serial_alloc(const struct device_env *env, const struct se
 	serial->device.class = &serial_class;
 	snprintf(serial->device.id, sizeof(serial->device.id), "%s", config->id ? config->id : "serial");
 	serial->device.description = (struct device_description){
-		.acpi_hid = "PNP0501", .compatible = "ns16550a", .pio_base = { config->base_port },
-		.pio_size = { SERIAL_PORTS }, .irq = { config->gsi, -1 },
+		.acpi_hid = "PNP0501",
+		.compatible = "ns16550a",
+		.pio_base = {config->base_port},
+		.pio_size = {SERIAL_PORTS},
+		.irq = {config->gsi, -1},
 	};
 	serial->config = *config;
 	serial->config.id = serial->device.id;
@@ -559,7 +563,8 @@ static struct serial *serial_alloc(const struct device_env *env, const struct se
 	return serial;
 }
 
-struct device *serial_create(const struct device_env *env, const struct serial_config *config, struct err *err)
+struct device *serial_create(const struct device_env *env, const struct serial_config *config,
+			     struct err *err)
 {
 	struct serial *serial = serial_alloc(env, config);
 
@@ -570,10 +575,14 @@ struct device *serial_create(const struct device_env *env, const struct serial_c
 	serial->timeout_timer = device_timer_create(env->loop, env->lock, serial_timeout, serial, err);
 	if (serial->timeout_timer)
 		serial->retry_timer = device_timer_create(env->loop, env->lock, serial_retry, serial, err);
-	if (!serial->retry_timer ||
-	    bus_add(env->pio, &(struct bus_range){ .name = serial->device.id, .base = config->base_port,
-						   .size = SERIAL_PORTS, .ops = &serial_ops, .opaque = serial,
-						   .lock = env->lock }, err)) {
+	if (!serial->retry_timer || bus_add(env->pio,
+					    &(struct bus_range){.name = serial->device.id,
+								.base = config->base_port,
+								.size = SERIAL_PORTS,
+								.ops = &serial_ops,
+								.opaque = serial,
+								.lock = env->lock},
+					    err)) {
 		serial_free(serial);
 		return NULL;
 	}
@@ -581,8 +590,9 @@ struct device *serial_create(const struct device_env *env, const struct serial_c
 	serial_reset(&serial->device);
 	pthread_mutex_unlock(env->lock);
 	if (config->chardev)
-		chardev_attach(config->chardev, &(struct chardev_client){ .can_receive = serial_can_receive,
-									  .receive = serial_receive,
-									  .event = serial_event, .opaque = serial });
+		chardev_attach(config->chardev, &(struct chardev_client){.can_receive = serial_can_receive,
+									 .receive = serial_receive,
+									 .event = serial_event,
+									 .opaque = serial});
 	return &serial->device;
 }

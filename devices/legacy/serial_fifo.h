@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The FIFOs of the serial port: bytes and the line errors that came with them. Only serial.c includes this. */
+/* The FIFOs of the serial port: bytes and the line errors that came with them. Only serial.c includes this.
+ */
 #pragma once
 
 #include <stdbool.h>

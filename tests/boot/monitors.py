@@ -58,8 +58,8 @@ class Vmmctl:
         return True
 
     def command(self, guest, extra=()):
-        command = [self.path, "boot", "--kernel", guest.kernel, "--mem", guest.memory, "--cpus", str(guest.cpus),
-                   "--append", guest.append, "--serial", guest.serial]
+        command = [self.path, "boot", "--accel", "tcg", "--kernel", guest.kernel, "--mem", guest.memory,
+                   "--cpus", str(guest.cpus), "--append", guest.append, "--serial", guest.serial]
         if guest.initrd:
             command += ["--initrd", guest.initrd]
         for module in guest.modules:

@@ -6,10 +6,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint16_t ports[] = { 0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60b };
-	struct legacy_fuzz_input input = { data, size };
+	static const uint16_t ports[] = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60b};
+	struct legacy_fuzz_input input = {data, size};
 	struct board *board = board_create();
-	struct acpi_pm_config config = { .base_port = 0x600, .sci = board_line(board, 9), .timer_24bit = size & 1 };
+	struct acpi_pm_config config = {
+		.base_port = 0x600, .sci = board_line(board, 9), .timer_24bit = size & 1};
 	struct device *device = acpi_pm_create(&board->env, &config, &board->err);
 
 	legacy_fuzz_run(board, &input, ports, sizeof(ports) / sizeof(ports[0]), NULL, NULL);

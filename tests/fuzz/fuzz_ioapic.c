@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: any accesses to the I/O APIC, any lines and EOIs. The program of bytes is that of legacy_fuzz.h. */
+/* Fuzz target: any accesses to the I/O APIC, any lines and EOIs. The program of bytes is that of
+ * legacy_fuzz.h. */
 #include "devices/legacy/ioapic.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/legacy_fuzz.h"
@@ -13,9 +14,9 @@ static void ioapic_own(void *opaque, unsigned op, struct legacy_fuzz_input *inpu
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct legacy_fuzz_input input = { data, size };
+	struct legacy_fuzz_input input = {data, size};
 	struct board *board = board_create();
-	struct ioapic_config config = { .base = 0xfec00000 };
+	struct ioapic_config config = {.base = 0xfec00000};
 	struct device *device = ioapic_create(&board->env, &config, &board->err);
 	struct eoi_sink sink = ioapic_eoi_sink(device);
 

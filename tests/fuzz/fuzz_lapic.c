@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: any accesses of four CPUs to their APICs by memory and MSR, messages, pins and time. The program of bytes is that of legacy_fuzz.h. */
+/* Fuzz target: any accesses of four CPUs to their APICs by memory and MSR, messages, pins and time. The
+ * program of bytes is that of legacy_fuzz.h. */
 #include "devices/legacy/lapic.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/legacy_fuzz.h"
@@ -51,12 +52,15 @@ static void lapic_step(struct board *board, struct device *device, struct legacy
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct legacy_fuzz_input input = { data, size };
+	struct legacy_fuzz_input input = {data, size};
 	struct board *board = board_create();
-	bool intr[4] = { false };
+	bool intr[4] = {false};
 	struct lapic_config config = {
-		.cpu_count = 4, .x2apic = true, .phys_bits = 36, .tsc_to_monotonic_ns = tsc_to_ns,
-		.pins = { pin_intr, pin_edge, pin_edge, pin_edge, pin_startup, intr },
+		.cpu_count = 4,
+		.x2apic = true,
+		.phys_bits = 36,
+		.tsc_to_monotonic_ns = tsc_to_ns,
+		.pins = {pin_intr, pin_edge, pin_edge, pin_edge, pin_startup, intr},
 	};
 	struct device *device = lapic_create(&board->env, &config, &board->err);
 

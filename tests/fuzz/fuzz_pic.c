@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: any accesses to the interrupt controllers, any lines and acknowledges. The program of bytes is that of legacy_fuzz.h. */
+/* Fuzz target: any accesses to the interrupt controllers, any lines and acknowledges. The program of bytes is
+ * that of legacy_fuzz.h. */
 #include "devices/legacy/pic.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/legacy_fuzz.h"
@@ -16,10 +17,10 @@ static void pic_own(void *opaque, unsigned op, struct legacy_fuzz_input *input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint16_t ports[] = { 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1 };
-	struct legacy_fuzz_input input = { data, size };
+	static const uint16_t ports[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1};
+	struct legacy_fuzz_input input = {data, size};
 	struct board *board = board_create();
-	struct pic_config config = { .output = board_line(board, 0) };
+	struct pic_config config = {.output = board_line(board, 0)};
 	struct device *device = pic_create(&board->env, &config, &board->err);
 
 	legacy_fuzz_run(board, &input, ports, sizeof(ports) / sizeof(ports[0]), pic_own, device);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: any accesses to the serial port, any input, breaks and a backend that refuses. The program of bytes is that of legacy_fuzz.h. */
+/* Fuzz target: any accesses to the serial port, any input, breaks and a backend that refuses. The program of
+ * bytes is that of legacy_fuzz.h. */
 #include "devices/legacy/serial.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/legacy_fuzz.h"
@@ -8,7 +9,7 @@ static void serial_own(void *opaque, unsigned op, struct legacy_fuzz_input *inpu
 {
 	struct board_chardev *chardev = opaque;
 	const struct chardev_client *client = &chardev->chardev.client;
-	uint8_t bytes[16] = { 0 };
+	uint8_t bytes[16] = {0};
 	size_t len = legacy_fuzz_take(input, 1) & 15, room;
 
 	if (op == 5) {
@@ -23,11 +24,12 @@ static void serial_own(void *opaque, unsigned op, struct legacy_fuzz_input *inpu
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint16_t ports[] = { 0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff };
-	struct legacy_fuzz_input input = { data, size };
+	static const uint16_t ports[] = {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff};
+	struct legacy_fuzz_input input = {data, size};
 	struct board *board = board_create();
 	struct board_chardev chardev;
-	struct serial_config config = { .base_port = 0x3f8, .irq = board_line(board, 4), .chardev = &chardev.chardev };
+	struct serial_config config = {
+		.base_port = 0x3f8, .irq = board_line(board, 4), .chardev = &chardev.chardev};
 	struct device *device;
 
 	board_chardev_init(&chardev);

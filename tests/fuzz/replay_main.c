@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Feeds every file of the folders and files named on the command line to LLVMFuzzerTestOneInput, once each, in the
- * order of their names, and then the empty input. It stands where libFuzzer's main stands in a fuzzing build, so that
- * the corpus is a regression test in every build and under every compiler. It knows nothing of what is fuzzed.
+ * Feeds every file of the folders and files named on the command line to LLVMFuzzerTestOneInput, once each,
+ * in the order of their names, and then the empty input. It stands where libFuzzer's main stands in a fuzzing
+ * build, so that the corpus is a regression test in every build and under every compiler. It knows nothing of
+ * what is fuzzed.
  *
  * A finding shows as the crash of this program; the file in hand is printed before it is run.
  */
@@ -17,7 +18,8 @@
 
 #include "tests/fuzz/fuzz.h"
 
-/* Bounds one corpus file: libFuzzer's own default is 4 KiB, and kernels cut down for the loaders stay below this. */
+/* Bounds one corpus file: libFuzzer's own default is 4 KiB, and kernels cut down for the loaders stay below
+ * this. */
 #define REPLAY_FILE_SIZE_MAX (16u << 20)
 
 static int replay_file(const char *path, size_t size)
@@ -77,7 +79,8 @@ static int replay_path(const char *path, unsigned *count)
 	if (S_ISDIR(st.st_mode))
 		return replay_folder(path, count);
 	if (st.st_size > REPLAY_FILE_SIZE_MAX) {
-		fprintf(stderr, "%s: larger than the %u bytes that a corpus file may have\n", path, REPLAY_FILE_SIZE_MAX);
+		fprintf(stderr, "%s: larger than the %u bytes that a corpus file may have\n", path,
+			REPLAY_FILE_SIZE_MAX);
 		return -1;
 	}
 	(*count)++;

@@ -21,15 +21,15 @@ struct loop {
 	struct device_timer *timers[LOOP_TIMERS];
 };
 
-struct device_timer *device_timer_create(struct loop *loop, pthread_mutex_t *lock, device_timer_fn *fn, void *opaque,
-					 struct err *err)
+struct device_timer *device_timer_create(struct loop *loop, pthread_mutex_t *lock, device_timer_fn *fn,
+					 void *opaque, struct err *err)
 {
 	(void)err;
 	for (unsigned i = 0; i < LOOP_TIMERS; i++) {
 		if (loop->timers[i])
 			continue;
 		loop->timers[i] = calloc(1, sizeof(*loop->timers[i]));
-		*loop->timers[i] = (struct device_timer){ loop, lock, fn, opaque, DEVICE_TIMER_OFF };
+		*loop->timers[i] = (struct device_timer){loop, lock, fn, opaque, DEVICE_TIMER_OFF};
 		return loop->timers[i];
 	}
 	return NULL;
@@ -73,7 +73,8 @@ static struct device_timer *loop_next(const struct loop *loop, uint64_t until_ns
 	for (unsigned i = 0; i < LOOP_TIMERS; i++) {
 		struct device_timer *timer = loop->timers[i];
 
-		if (timer && timer->deadline_ns <= until_ns && (!next || timer->deadline_ns < next->deadline_ns))
+		if (timer && timer->deadline_ns <= until_ns &&
+		    (!next || timer->deadline_ns < next->deadline_ns))
 			next = timer;
 	}
 	return next;
@@ -128,8 +129,11 @@ struct board *board_create(void)
 	pthread_mutex_init(&board->lock, NULL);
 	pthread_mutex_init(&board->intr_lock, NULL);
 	board->env = (struct device_env){
-		.pio = bus_create("pio", 16), .mmio = bus_create("mmio", 52), .loop = board->loop,
-		.lock = &board->lock, .intr_lock = &board->intr_lock,
+		.pio = bus_create("pio", 16),
+		.mmio = bus_create("mmio", 52),
+		.loop = board->loop,
+		.lock = &board->lock,
+		.intr_lock = &board->intr_lock,
 	};
 	return board;
 }
@@ -154,7 +158,7 @@ static void board_set_line(void *opaque, unsigned number, bool level)
 
 struct irq_line board_line(struct board *board, unsigned number)
 {
-	return (struct irq_line){ .set = board_set_line, .opaque = board, .number = number };
+	return (struct irq_line){.set = board_set_line, .opaque = board, .number = number};
 }
 
 void board_call(void *opaque)
@@ -236,7 +240,8 @@ static void board_chardev_accept(struct chardev *chardev)
 
 void board_chardev_init(struct board_chardev *chardev)
 {
-	static const struct chardev_ops ops = { .write = board_chardev_write, .accept_input = board_chardev_accept };
+	static const struct chardev_ops ops = {.write = board_chardev_write,
+					       .accept_input = board_chardev_accept};
 
-	*chardev = (struct board_chardev){ .chardev = { .ops = &ops } };
+	*chardev = (struct board_chardev){.chardev = {.ops = &ops}};
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A board for testing devices without a machine: buses, locks, a clock that only the test turns, interrupt lines that
- * remember, a chardev of buffers. It stands in for vmm/core/timer.c, so nothing here depends on the host's time.
+ * A board for testing devices without a machine: buses, locks, a clock that only the test turns, interrupt
+ * lines that remember, a chardev of buffers. It stands in for vmm/core/timer.c, so nothing here depends on
+ * the host's time.
  */
 #pragma once
 
@@ -15,9 +16,9 @@
 #include "vmm/core/chardev.h"
 #include "vmm/core/device.h"
 
-#define BOARD_LINES      24
-#define BOARD_START_NS   5000000000ull /* device time when a board is made */
-#define BOARD_REAL_NS    946782245000000000ull /* 2 January 2000 03:04:05 UTC, a Sunday */
+#define BOARD_LINES    24
+#define BOARD_START_NS 5000000000ull         /* device time when a board is made */
+#define BOARD_REAL_NS  946782245000000000ull /* 2 January 2000 03:04:05 UTC, a Sunday */
 
 struct loop;
 
@@ -26,10 +27,10 @@ struct board {
 	pthread_mutex_t lock, intr_lock;
 	struct loop *loop;
 	struct err err;
-	bool line[BOARD_LINES];       /* levels */
-	unsigned edges[BOARD_LINES];  /* rising edges */
-	unsigned calls;               /* reset, exit and power-off callbacks */
-	uint64_t last_value;          /* what the last of them was given */
+	bool line[BOARD_LINES];      /* levels */
+	unsigned edges[BOARD_LINES]; /* rising edges */
+	unsigned calls;              /* reset, exit and power-off callbacks */
+	uint64_t last_value;         /* what the last of them was given */
 };
 
 struct board *board_create(void);
@@ -63,7 +64,7 @@ struct board_chardev {
 	struct chardev chardev;
 	uint8_t out[4096];
 	size_t out_len;
-	bool refuse;           /* take nothing */
-	unsigned accepts;      /* calls of accept_input */
+	bool refuse;      /* take nothing */
+	unsigned accepts; /* calls of accept_input */
 };
 void board_chardev_init(struct board_chardev *chardev);

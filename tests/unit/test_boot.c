@@ -35,7 +35,8 @@ static const struct device_description *const device_list[] = {&serial_descripti
 
 static int setup(void **state)
 {
-	struct fixture *f = aligned_alloc(_Alignof(struct fixture), sizeof(*f)); /* the XSAVE area asks for 64 */
+	struct fixture *f =
+		aligned_alloc(_Alignof(struct fixture), sizeof(*f)); /* the XSAVE area asks for 64 */
 
 	if (!f)
 		return -1;

@@ -21,7 +21,7 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct i8042_config config = { .reset = board_call };
+	struct i8042_config config = {.reset = board_call};
 
 	f->board = board_create();
 	config.keyboard_irq = board_line(f->board, 1);
@@ -60,7 +60,7 @@ static void expect(struct fixture *f, const uint8_t *bytes, unsigned count)
 	}
 	assert_false(board_in(f->board, 0x64) & 1);
 }
-#define EXPECT(f, ...) expect(f, (const uint8_t[]){ __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ }))
+#define EXPECT(f, ...) expect(f, (const uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}))
 
 static void controller(void **state)
 {
@@ -240,7 +240,9 @@ static void both_gates(void **state)
 {
 	struct fixture *f = *state;
 	struct port92_config config = {
-		.a20 = board_line(f->board, A20), .reset = board_call, .reset_opaque = f->board,
+		.a20 = board_line(f->board, A20),
+		.reset = board_call,
+		.reset_opaque = f->board,
 	};
 	struct device *port = port92_create(&f->board->env, &config, &f->board->err);
 
@@ -260,8 +262,8 @@ static void both_gates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(controller), T(gate_and_reset), T(keyboard_commands), T(keys), T(ctrl_alt_del), T(disabled_keyboard),
-		T(mouse), T(both_gates),
+		T(controller),        T(gate_and_reset), T(keyboard_commands), T(keys), T(ctrl_alt_del),
+		T(disabled_keyboard), T(mouse),          T(both_gates),
 	};
 
 	return cmocka_run_group_tests_name("i8042", tests, NULL, NULL);

@@ -29,7 +29,7 @@ static void deliver(void *opaque, const struct intr_message *message)
 static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct ioapic_config config = { .base = BASE, .apic_id = 1, .sink = { deliver, f } };
+	struct ioapic_config config = {.base = BASE, .apic_id = 1, .sink = {deliver, f}};
 
 	f->board = board_create();
 	f->ioapic = ioapic_create(&f->board->env, &config, &f->board->err);
@@ -176,7 +176,8 @@ static void pins_out_of_range(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(registers), T(edges), T(levels), T(edge_mode_clears_remote_irr), T(nmi_is_an_edge), T(pins_out_of_range),
+		T(registers),         T(edges), T(levels), T(edge_mode_clears_remote_irr), T(nmi_is_an_edge),
+		T(pins_out_of_range),
 	};
 
 	return cmocka_run_group_tests_name("ioapic", tests, NULL, NULL);

@@ -69,10 +69,14 @@ static uint64_t tsc_to_ns(void *opaque, unsigned cpu, uint64_t tsc)
 static struct device *make(struct board *board, struct fixture *fixture)
 {
 	struct lapic_config config = {
-		.cpu_count = CPUS, .x2apic = true, .phys_bits = 40,
-		.pins = { pin_intr, pin_nmi, pin_smi, pin_init, pin_startup, fixture },
-		.extint_acknowledge = pic_ack, .extint_opaque = fixture,
-		.eoi = { sink_eoi, fixture }, .tsc_to_monotonic_ns = tsc_to_ns,
+		.cpu_count = CPUS,
+		.x2apic = true,
+		.phys_bits = 40,
+		.pins = {pin_intr, pin_nmi, pin_smi, pin_init, pin_startup, fixture},
+		.extint_acknowledge = pic_ack,
+		.extint_opaque = fixture,
+		.eoi = {sink_eoi, fixture},
+		.tsc_to_monotonic_ns = tsc_to_ns,
 	};
 
 	return lapic_create(&board->env, &config, &board->err);
@@ -178,7 +182,7 @@ static void access_widths(void **state)
 static void priorities(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_FIXED, .vector = 0x41 };
+	struct intr_message m = {.assert = true, .delivery = INTR_FIXED, .vector = 0x41};
 
 	enable_all(f);
 	send(f, &m);
@@ -203,7 +207,7 @@ static void priorities(void **state)
 static void task_priority(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_FIXED, .vector = 0x4f };
+	struct intr_message m = {.assert = true, .delivery = INTR_FIXED, .vector = 0x4f};
 
 	enable_all(f);
 	lapic_cr8_write(f->lapic, 0, 4);
@@ -220,7 +224,8 @@ static void task_priority(void **state)
 static void eoi_broadcast(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_FIXED, .vector = 0x33, .level_triggered = true };
+	struct intr_message m = {
+		.assert = true, .delivery = INTR_FIXED, .vector = 0x33, .level_triggered = true};
 
 	enable_all(f);
 	send(f, &m);
@@ -240,7 +245,7 @@ static void eoi_broadcast(void **state)
 static void software_disabled(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_FIXED, .vector = 0x40 };
+	struct intr_message m = {.assert = true, .delivery = INTR_FIXED, .vector = 0x40};
 
 	enable_all(f);
 	wr(f, 0, 0x320, 0x30);
@@ -289,7 +294,7 @@ static void ipis(void **state)
 static void logical_and_lowest(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_FIXED, .vector = 0x60, .logical = true };
+	struct intr_message m = {.assert = true, .delivery = INTR_FIXED, .vector = 0x60, .logical = true};
 
 	enable_all(f);
 	for (unsigned cpu = 0; cpu < CPUS; cpu++)
@@ -310,7 +315,7 @@ static void logical_and_lowest(void **state)
 		wr(f, cpu, 0xe0, 0x0fffffff);
 		wr(f, cpu, 0xd0, (cpu / 2) << 28 | 1u << (24 + cpu % 2));
 	}
-	m = (struct intr_message){ .assert = true, .vector = 0x80, .logical = true, .destination = 0x11 };
+	m = (struct intr_message){.assert = true, .vector = 0x80, .logical = true, .destination = 0x11};
 	send(f, &m);
 	assert_int_equal(rd(f, 2, 0x240), 1u << 0);
 	assert_int_equal(rd(f, 0, 0x240), 0);
@@ -321,7 +326,8 @@ static void logical_and_lowest(void **state)
 static void lowest_takes_turns(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .delivery = INTR_LOWEST, .vector = 0x70, .destination = 0xff };
+	struct intr_message m = {
+		.assert = true, .delivery = INTR_LOWEST, .vector = 0x70, .destination = 0xff};
 
 	enable_all(f);
 	send(f, &m);
@@ -446,10 +452,10 @@ static void base_transitions(void **state)
 	struct fixture *f = *state;
 	uint64_t value;
 
-	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00500)); /* EXTD without EN */
-	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00901)); /* reserved */
+	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00500));              /* EXTD without EN */
+	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00901));              /* reserved */
 	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 1ull << 40 | 0xfee00900)); /* beyond MAXPHYADDR */
-	assert_false(lapic_msr_read(f->lapic, 0, 0x802, &value)); /* not in x2APIC mode */
+	assert_false(lapic_msr_read(f->lapic, 0, 0x802, &value));                  /* not in x2APIC mode */
 	assert_true(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00d00));
 	assert_int_equal(lapic_mmio_page(f->lapic, 0), LAPIC_MMIO_NONE);
 	assert_false(lapic_msr_write(f->lapic, 0, 0x1b, 0xfee00900)); /* x2APIC to xAPIC */
@@ -469,7 +475,7 @@ static void x2apic_registers(void **state)
 	assert_true(lapic_msr_read(f->lapic, 3, 0x802, &value));
 	assert_int_equal(value, 3);
 	assert_true(lapic_msr_read(f->lapic, 3, 0x80d, &value));
-	assert_int_equal(value, 8); /* cluster 0, bit 3 */
+	assert_int_equal(value, 8);                               /* cluster 0, bit 3 */
 	assert_false(lapic_msr_read(f->lapic, 0, 0x80e, &value)); /* DFR */
 	assert_false(lapic_msr_read(f->lapic, 0, 0x831, &value)); /* ICR high */
 	assert_false(lapic_msr_read(f->lapic, 0, 0x80b, &value)); /* EOI is write-only */
@@ -521,7 +527,7 @@ static void extint(void **state)
 static void fixed_before_extint(void **state)
 {
 	struct fixture *f = *state;
-	struct intr_message m = { .assert = true, .vector = 0x90 };
+	struct intr_message m = {.assert = true, .vector = 0x90};
 
 	f->pic_vector = 0x08;
 	wr(f, 0, 0xf0, 0x1ff);
@@ -565,8 +571,8 @@ static void msi(void **state)
 /* Registers and the timer's phase survive; the pin's level follows from them. */
 static void saved_state(void **state)
 {
-	struct fixture *f = *state, other = { .board = board_create() };
-	struct intr_message m = { .assert = true, .vector = 0x90, .destination = 3 };
+	struct fixture *f = *state, other = {.board = board_create()};
+	struct intr_message m = {.assert = true, .vector = 0x90, .destination = 3};
 
 	other.lapic = make(other.board, &other);
 	enable_all(f);
@@ -588,7 +594,7 @@ static void saved_state(void **state)
 static void bad_config(void **state)
 {
 	struct fixture *f = *state;
-	struct lapic_config config = { .cpu_count = 256 };
+	struct lapic_config config = {.cpu_count = 256};
 
 	assert_null(lapic_create(&f->board->env, &config, &f->board->err));
 	assert_int_equal(f->board->err.code, -22);
@@ -599,10 +605,28 @@ static void bad_config(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(power_up), T(access_widths), T(priorities), T(task_priority), T(eoi_broadcast), T(software_disabled),
-		T(ipis), T(logical_and_lowest), T(lowest_takes_turns), T(errors), T(timer_one_shot), T(timer_masked),
-		T(timer_periodic), T(timer_deadline), T(base_transitions), T(x2apic_registers), T(extint),
-		T(fixed_before_extint), T(lint_modes), T(msi), T(saved_state), T(bad_config),
+		T(power_up),
+		T(access_widths),
+		T(priorities),
+		T(task_priority),
+		T(eoi_broadcast),
+		T(software_disabled),
+		T(ipis),
+		T(logical_and_lowest),
+		T(lowest_takes_turns),
+		T(errors),
+		T(timer_one_shot),
+		T(timer_masked),
+		T(timer_periodic),
+		T(timer_deadline),
+		T(base_transitions),
+		T(x2apic_registers),
+		T(extint),
+		T(fixed_before_extint),
+		T(lint_modes),
+		T(msi),
+		T(saved_state),
+		T(bad_config),
 	};
 
 	return cmocka_run_group_tests_name("lapic", tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small devices: ACPI power management, reset port, debug exit, POST port, FERR#. Sources are cited at each test. */
+/* The small devices: ACPI power management, reset port, debug exit, POST port, FERR#. Sources are cited at
+ * each test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,8 +21,11 @@
 static struct device *make_pm(struct board *board, bool timer_24bit)
 {
 	struct acpi_pm_config config = {
-		.base_port = PM, .sci = board_line(board, 9), .timer_24bit = timer_24bit,
-		.power_off = board_call, .power_off_opaque = board,
+		.base_port = PM,
+		.sci = board_line(board, 9),
+		.timer_24bit = timer_24bit,
+		.power_off = board_call,
+		.power_off_opaque = board,
 	};
 
 	return acpi_pm_create(&board->env, &config, &board->err);
@@ -118,7 +122,7 @@ static void pm_saved_state(void **state)
 static void reset_port(void **state)
 {
 	struct board *board = board_create();
-	struct reset_port_config config = { board_call_bool, board };
+	struct reset_port_config config = {board_call_bool, board};
 	struct device *port = reset_port_create(&board->env, &config, &board->err);
 
 	out(board, 0xcf9, 0x02, 1);
@@ -140,7 +144,7 @@ static void reset_port(void **state)
 static void debug_exit(void **state)
 {
 	struct board *board = board_create();
-	struct debug_exit_config config = { DEBUG_EXIT_PORT, board_call_value, board };
+	struct debug_exit_config config = {DEBUG_EXIT_PORT, board_call_value, board};
 	struct device *port = debug_exit_create(&board->env, &config, &board->err);
 
 	out(board, 0x501, 0x12345678, 4);
@@ -169,7 +173,7 @@ static void post(void **state)
 static void ferr(void **state)
 {
 	struct board *board = board_create();
-	struct ferr_config config = { board_line(board, 13) };
+	struct ferr_config config = {board_line(board, 13)};
 	struct device *device = ferr_create(&board->env, &config, &board->err);
 
 	ferr_set(device, true);
@@ -221,10 +225,11 @@ static void msi_decoding(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(power_button), cmocka_unit_test(sleep_control), cmocka_unit_test(pm_timer),
-		cmocka_unit_test(pm_saved_state), cmocka_unit_test(reset_port), cmocka_unit_test(debug_exit),
-		cmocka_unit_test(post), cmocka_unit_test(ferr), cmocka_unit_test(taken_ports),
-		cmocka_unit_test(msi_decoding),
+		cmocka_unit_test(power_button), cmocka_unit_test(sleep_control),
+		cmocka_unit_test(pm_timer),     cmocka_unit_test(pm_saved_state),
+		cmocka_unit_test(reset_port),   cmocka_unit_test(debug_exit),
+		cmocka_unit_test(post),         cmocka_unit_test(ferr),
+		cmocka_unit_test(taken_ports),  cmocka_unit_test(msi_decoding),
 	};
 
 	return cmocka_run_group_tests_name("legacy_ports", tests, NULL, NULL);

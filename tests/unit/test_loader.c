@@ -415,17 +415,17 @@ static void test_modules_join_on_four_bytes(void **state)
 	struct module_range range;
 	char out[11];
 
-	assert_int_equal(module_load_joined(module, 2, &bounds, f->gmem, &f->placement, &range, &f->err), 0);
+	assert_int_equal(module_load_joined(module, 2, &bounds, &f->placement, &range, &f->err), 0);
 	assert_int_equal(range.size_bytes, 11);
 	assert_int_equal(range.gpa, (32 << 20) - 4096);
 	assert_int_equal(gmem_read(f->gmem, range.gpa, out, sizeof(out)), 0);
 	assert_memory_equal(out, "abcde\0\0\0XYZ", 11);
 	bounds.lowest = true;
-	assert_int_equal(module_load(&module[1], &bounds, f->gmem, &f->placement, &range, &f->err), 0);
+	assert_int_equal(module_load(&module[1], &bounds, &f->placement, &range, &f->err), 0);
 	assert_int_equal(range.gpa, 1 << 20);
 	bounds.limit = bounds.floor + 2;
-	expect_refused(f, module_load(&module[1], &bounds, f->gmem, &f->placement, &range, &f->err), second);
-	assert_int_equal(module_load_joined(NULL, 0, &bounds, f->gmem, &f->placement, &range, &f->err), 0);
+	expect_refused(f, module_load(&module[1], &bounds, &f->placement, &range, &f->err), second);
+	assert_int_equal(module_load_joined(NULL, 0, &bounds, &f->placement, &range, &f->err), 0);
 	assert_int_equal(range.size_bytes, 0);
 	test_file_remove(first);
 	test_file_remove(second);

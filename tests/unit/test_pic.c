@@ -21,7 +21,7 @@ static void out(struct fixture *f, uint16_t port, uint8_t value)
 
 static void init(struct fixture *f, uint8_t icw4)
 {
-	static const uint16_t ports[2] = { 0x20, 0xa0 };
+	static const uint16_t ports[2] = {0x20, 0xa0};
 
 	for (unsigned i = 0; i < 2; i++) {
 		out(f, ports[i], 0x11);
@@ -247,8 +247,9 @@ static void poll(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(fully_nested), T(masks), T(spurious), T(levels), T(rotation), T(automatic_eoi), T(special_mask),
-		T(special_fully_nested), T(poll),
+		T(fully_nested), T(masks),         T(spurious),     T(levels),
+		T(rotation),     T(automatic_eoi), T(special_mask), T(special_fully_nested),
+		T(poll),
 	};
 
 	return cmocka_run_group_tests_name("pic", tests, NULL, NULL);

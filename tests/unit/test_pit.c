@@ -18,7 +18,7 @@ struct fixture {
 
 static struct device *make(struct board *board)
 {
-	struct pit_config config = { .irq = board_line(board, 0) };
+	struct pit_config config = {.irq = board_line(board, 0)};
 
 	return pit_create(&board->env, &config, &board->err);
 }
@@ -153,7 +153,7 @@ static void mode2(void **state)
 static void mode3(void **state)
 {
 	struct pit_channel even = loaded(3, 4, false), odd = loaded(3, 5, false);
-	static const uint8_t odd_counts[5] = { 4, 2, 0, 4, 2 };
+	static const uint8_t odd_counts[5] = {4, 2, 0, 4, 2};
 
 	assert_true(pit_channel_out(&even, 1));
 	assert_true(pit_channel_out(&even, 2));
@@ -228,7 +228,7 @@ static void latches(void **state)
 	board_out(f->board, 0x43, 0xb0);
 	board_out(f->board, 0x43, 0xe8);
 	assert_int_equal(board_in(f->board, 0x42), 0x70); /* null count */
-	board_out(f->board, 0x43, 0xa6); /* high byte only, mode 3 */
+	board_out(f->board, 0x43, 0xa6);                  /* high byte only, mode 3 */
 	board_out(f->board, 0x42, 0x12);
 	board_advance(f->board, 2000);
 	board_out(f->board, 0x43, 0xc8); /* status first, then the count */
@@ -313,7 +313,7 @@ static void saved_state(void **state)
 	struct fixture *f = *state;
 	struct board *board = board_create();
 	struct device *other = make(board);
-	struct fixture g = { board, other };
+	struct fixture g = {board, other};
 
 	program(f, 0, 0, 11932);
 	board_advance(f->board, 4 * NS_PER_MS);
@@ -332,9 +332,18 @@ static void saved_state(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mode0), cmocka_unit_test(mode1), cmocka_unit_test(mode2), cmocka_unit_test(mode3),
-		cmocka_unit_test(strobes), cmocka_unit_test(bcd), T(latches), T(port61), T(interrupts), T(late_ticks),
-		T(hostile_period), T(saved_state),
+		cmocka_unit_test(mode0),
+		cmocka_unit_test(mode1),
+		cmocka_unit_test(mode2),
+		cmocka_unit_test(mode3),
+		cmocka_unit_test(strobes),
+		cmocka_unit_test(bcd),
+		T(latches),
+		T(port61),
+		T(interrupts),
+		T(late_ticks),
+		T(hostile_period),
+		T(saved_state),
 	};
 
 	return cmocka_run_group_tests_name("pit", tests, NULL, NULL);

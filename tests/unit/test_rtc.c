@@ -19,7 +19,7 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct rtc_config config = { .ram_below_4g_bytes = 512u << 20, .ram_above_4g_bytes = 1ull << 30 };
+	struct rtc_config config = {.ram_below_4g_bytes = 512u << 20, .ram_above_4g_bytes = 1ull << 30};
 
 	f->board = board_create();
 	config.irq = board_line(f->board, 8);
@@ -53,7 +53,7 @@ static void wr(struct fixture *f, uint8_t index, uint8_t value)
 
 static void calendar(void **state)
 {
-	static const int64_t days[] = { -62135596800, -1, 0, 951782400, 951868800, 4107542400, 7258118399 };
+	static const int64_t days[] = {-62135596800, -1, 0, 951782400, 951868800, 4107542400, 7258118399};
 
 	for (unsigned i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
 		struct rtc_time time = rtc_time_from_seconds(days[i]);
@@ -62,7 +62,7 @@ static void calendar(void **state)
 	}
 	assert_int_equal(rtc_time_from_seconds(951782400).month, 2); /* 29 February 2000 */
 	assert_int_equal(rtc_time_from_seconds(951782400).day, 29);
-	assert_int_equal(rtc_time_from_seconds(4107542400).day, 1);  /* 2100 has none */
+	assert_int_equal(rtc_time_from_seconds(4107542400).day, 1); /* 2100 has none */
 	assert_int_equal(rtc_time_from_seconds(4107542400).month, 3);
 	assert_int_equal(rtc_time_from_seconds(0).weekday, 5);
 	(void)state;
@@ -259,8 +259,16 @@ static void absurd_times(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(calendar), T(formats), T(update_in_progress), T(setting_the_time), T(divider_reset),
-		T(update_interrupt), T(alarms), T(periodic), T(memory), T(absurd_times),
+		cmocka_unit_test(calendar),
+		T(formats),
+		T(update_in_progress),
+		T(setting_the_time),
+		T(divider_reset),
+		T(update_interrupt),
+		T(alarms),
+		T(periodic),
+		T(memory),
+		T(absurd_times),
 	};
 
 	return cmocka_run_group_tests_name("rtc", tests, NULL, NULL);

@@ -21,7 +21,7 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
-	struct serial_config config = { .base_port = COM, .gsi = 4, .chardev = &f->chardev.chardev };
+	struct serial_config config = {.base_port = COM, .gsi = 4, .chardev = &f->chardev.chardev};
 
 	f->board = board_create();
 	board_chardev_init(&f->chardev);
@@ -249,8 +249,9 @@ static void line_break(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(reset_values), T(divisor), T(transmit), T(backpressure), T(receive_fifo), T(flow_of_input),
-		T(loopback_and_overrun), T(modem), T(line_break),
+		T(reset_values),         T(divisor),      T(transmit),
+		T(backpressure),         T(receive_fifo), T(flow_of_input),
+		T(loopback_and_overrun), T(modem),        T(line_break),
 	};
 
 	return cmocka_run_group_tests_name("serial", tests, NULL, NULL);

@@ -13,7 +13,7 @@
 struct loop {
 	loop_call_fn *fn;
 	void *opaque;
-	unsigned arms;        /* system calls there would have been */
+	unsigned arms; /* system calls there would have been */
 	uint64_t deadline_ns;
 };
 
@@ -46,7 +46,7 @@ static void fired(void *opaque, uint64_t now_ns)
 static void lazy_arming(void **state)
 {
 	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	struct loop loop = { 0 };
+	struct loop loop = {0};
 	unsigned count = 0;
 	struct device_timer *timer = device_timer_create(&loop, &lock, fired, &count, NULL);
 	uint64_t future_ns = clock_monotonic_ns() + 3600 * NS_PER_S;
@@ -75,7 +75,7 @@ static void lazy_arming(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(lazy_arming) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(lazy_arming)};
 
 	return cmocka_run_group_tests_name("timer", tests, NULL, NULL);
 }

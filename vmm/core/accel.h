@@ -75,8 +75,9 @@ struct accel_ops {
 	/* Can this host do it? 0, or -errno with err saying what is missing. */
 	int (*probe)(struct err *err);
 	/*
-	 * Looks how guest code runs here, for a choice that nobody made: 0 when it is worth being chosen, `finding` then being
-	 * a phrase that says why; else -errno with err saying why not. May take some milliseconds. NULL: always worth it.
+	 * Looks how guest code runs here, for a choice that nobody made: 0 when it is worth being chosen,
+	 * `finding` then being a phrase that says why; else -errno with err saying why not. May take some
+	 * milliseconds. NULL: always worth it.
 	 */
 	int (*calibrate)(char *finding, size_t size, struct err *err);
 	/* What the CPU model tables are filtered by. */

@@ -13,8 +13,9 @@
 
 #include "vmm/base/err.h"
 
-#define BUS_RANGES_MAX 256 /* a PC has some thirty; bounds the table so that it never moves under a look-up  \
-			    */
+#define BUS_RANGES_MAX                                                                                       \
+	256 /* a PC has some thirty; bounds the table so that it never moves under a look-up                 \
+	     */
 
 struct bus {
 	const char *name;

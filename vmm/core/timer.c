@@ -2,8 +2,9 @@
 /*
  * Device timers over loop timers. Knows nothing of devices.
  *
- * A tickless guest arms a timer thousands of times a second, mostly to push a deadline away or to cancel it, so the loop's
- * timer is only ever brought forward: when it fires before the device's deadline, it is armed again for the rest.
+ * A tickless guest arms a timer thousands of times a second, mostly to push a deadline away or to cancel it,
+ * so the loop's timer is only ever brought forward: when it fires before the device's deadline, it is armed
+ * again for the rest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,8 +20,8 @@ struct device_timer {
 	pthread_mutex_t *lock; /* protects the deadlines; held during fn */
 	device_timer_fn *fn;
 	void *opaque;
-	uint64_t deadline_ns;  /* what the device wants */
-	uint64_t armed_ns;     /* what the loop's timer is armed for: <= deadline_ns */
+	uint64_t deadline_ns; /* what the device wants */
+	uint64_t armed_ns;    /* what the loop's timer is armed for: <= deadline_ns */
 };
 
 static void device_timer_fire(void *opaque)
@@ -41,8 +42,8 @@ static void device_timer_fire(void *opaque)
 	pthread_mutex_unlock(timer->lock);
 }
 
-struct device_timer *device_timer_create(struct loop *loop, pthread_mutex_t *lock, device_timer_fn *fn, void *opaque,
-					 struct err *err)
+struct device_timer *device_timer_create(struct loop *loop, pthread_mutex_t *lock, device_timer_fn *fn,
+					 void *opaque, struct err *err)
 {
 	struct device_timer *timer = calloc(1, sizeof(*timer));
 
