@@ -210,6 +210,7 @@ struct x86_cpu {
 	uint16_t flat_segments;    /* bit SEG_*: writable data, no limit, base 0 but for FS and GS; engine only */
 	struct x86_tlb_entry *tlb_hot; /* the entries that inline lookups see: those of the context, or a table that misses */
 	uint64_t miss;             /* linear address that a fast handler could not access; engine only */
+	uint64_t miss_rip;         /* of the instruction that was last tried again after a miss; engine only */
 	uint64_t link_key[2];      /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h */
 	struct x86_tlb *tlb;       /* owned; core/ */
 	struct x86_code *code;     /* owned; core/ */

@@ -131,13 +131,17 @@ static struct x86_op *execute_generally(struct x86_cpu *cpu, struct x86_op *op)
 
 /*
  * The inline lookup of cpu->miss failed. When the TLB can be filled the op is tried again; near the end of a page it may cross
- * into the next and would miss for ever, so there, and for all that cannot be inlined, the general form executes it.
+ * into the next and would miss for ever, so there, and for all that cannot be inlined, the general form executes it. It does
+ * so too when the same instruction misses again: its two operands may want the same entry, and drive each other out for ever.
  */
 static struct x86_op *miss(struct x86_cpu *cpu, struct x86_op *op, bool write)
 {
 	op_sync_rip(cpu, op);
-	if ((cpu->miss & (PAGE_SIZE - 1)) <= PAGE_SIZE - 16 && x86_mem_fill(cpu, cpu->miss, write))
+	if (cpu->rip != cpu->miss_rip && (cpu->miss & (PAGE_SIZE - 1)) <= PAGE_SIZE - 16 &&
+	    x86_mem_fill(cpu, cpu->miss, write)) {
+		cpu->miss_rip = cpu->rip;
 		return op;
+	}
 	return execute_generally(cpu, op);
 }
 
