@@ -52,19 +52,31 @@
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* Declares a pointer to the operand, for reading or for writing. */
-#define LOOKUP_AT(ptr_, bits_, address_, way_)                                         \
-	const uint64_t address_of_##ptr_ = (address_);                                 \
-	void *const ptr_ = x86_tlb_##way_(cpu, address_of_##ptr_, (bits_) / 8);        \
-	if (UNLIKELY(!ptr_)) {                                                         \
-		cpu->miss = address_of_##ptr_;                                         \
-		OP_TAIL(op_miss_##way_, cpu, op);                                      \
-	}
+#define TAG_read  rd
+#define TAG_write wr
+#define LOOKUP_AT(ptr_, bits_, address_, way_)                                                                 \
+	const uint64_t address_of_##ptr_ = (address_);                                                         \
+	const struct x86_tlb_entry *const entry_of_##ptr_ = &cpu->tlb_hot[x86_tlb_index(address_of_##ptr_)];   \
+	if (UNLIKELY(entry_of_##ptr_->TAG_##way_ != ((address_of_##ptr_ + (bits_) / 8 - 1) & PAGE_MASK))) {    \
+		cpu->miss = address_of_##ptr_;                                                                 \
+		OP_TAIL(op_miss_##way_, cpu, op);                                                              \
+	}                                                                                                      \
+	void *const ptr_ = (void *)(uintptr_t)(address_of_##ptr_ + entry_of_##ptr_->addend);
 #define LOOKUP(ptr_, bits_, ea_, way_) \
 	GUARD_##ea_(cpu, op);          \
 	LOOKUP_AT(ptr_, bits_, ADDRESS_##ea_(cpu, op), way_)
 
 #define LD(bits_, ptr_)     GUEST_LD(guest##bits_, ptr_)
 #define ST(bits_, ptr_, v_) GUEST_ST(guest##bits_, ptr_, v_)
+
+/*
+ * The carry as it is now, for handlers that replace all flags. Where it is not at hand, op_settle_carry reduces the flags to it
+ * and comes back; so this stands after the last lookup.
+ */
+#define CARRY_NOW(carry_)                                                 \
+	if (UNLIKELY(cpu->cc.op < CC_OP(CC_INC, 0)))                      \
+		OP_TAIL(op_settle_carry, cpu, op);                        \
+	const unsigned carry_ = (unsigned)cpu->cc.source & CC_SOURCE_CF
 
 /* X(ea, ...) for each address form, and X(bits, ...) for each width. */
 #define FOR_EA(X, ...)                                                                          \

@@ -13,11 +13,11 @@
 #define ALU_ADD(S) const uint##S##_t r = (uint##S##_t)(a + b); ALU_FLAGS(CC_ADD, S, b)
 #define ALU_SUB(S) const uint##S##_t r = (uint##S##_t)(a - b); ALU_FLAGS(CC_SUB, S, b)
 #define ALU_ADC(S)                                                    \
-	const bool carry = x86_flags_cf(cpu);                         \
+	CARRY_NOW(carry);                                             \
 	const uint##S##_t r = (uint##S##_t)(a + b + carry);           \
 	ALU_FLAGS(carry ? CC_ADC : CC_ADD, S, b)
 #define ALU_SBB(S)                                                    \
-	const bool carry = x86_flags_cf(cpu);                         \
+	CARRY_NOW(carry);                                             \
 	const uint##S##_t r = (uint##S##_t)(a - b - carry);           \
 	ALU_FLAGS(carry ? CC_SBB : CC_SUB, S, b)
 #define ALU_LOGIC(S)                              \
@@ -160,7 +160,7 @@ static bool lower_two(struct x86_lowering *l, struct x86_op *op, enum alu_name n
 
 /* One-operand forms. */
 #define STEP(S, N, kind_, delta_)                                                       \
-	const bool carry = x86_flags_cf(cpu);                                           \
+	CARRY_NOW(carry);                                                               \
 	const uint##S##_t r = (uint##S##_t)(a delta_);                                  \
 	cc_set(cpu, CC_OP(kind_, LOG_##S), r, carry)
 #define ONE_INC(S) STEP(S, INC, CC_INC, +1)

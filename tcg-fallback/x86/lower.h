@@ -64,7 +64,7 @@ static inline void x86_lower_relies_on_flags(struct x86_lowering *l, struct x86_
 
 /* Handlers that several families use. */
 x86_op_fn op_stale, op_miss_read, op_miss_write, op_miss_general, op_call, op_call_cpl0, op_call_jump, op_call_end, op_call_string, op_vec,
-	op_raise_ud, op_raise_gp, op_fall;
+	op_settle_carry, op_raise_ud, op_raise_gp, op_fall;
 
 /* Goes on at cpu->rip, by the jump cache, unless something wants attention (then NULL, for the run loop). */
 struct x86_op *x86_op_at_rip(struct x86_cpu *cpu);

@@ -6,6 +6,7 @@
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/flags.h"
 #include "tcg-fallback/x86/lower.h"
 #include "tcg-fallback/x86/vec.h"
 
@@ -159,4 +160,10 @@ struct x86_op *op_miss_general(struct x86_cpu *cpu, struct x86_op *op)
 {
 	op_sync_rip(cpu, op);
 	OP_GOTO_OR_LEAVE(cpu, execute_generally(cpu, op));
+}
+
+struct x86_op *op_settle_carry(struct x86_cpu *cpu, struct x86_op *op)
+{
+	cc_set(cpu, CC_OP(CC_INC, 0), 0, x86_flags_cf(cpu));
+	OP_GOTO(cpu, op);
 }
