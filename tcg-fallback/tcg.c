@@ -209,6 +209,11 @@ static void tcg_vcpu_wait(struct accel_vcpu *vcpu)
 	x86_cpu_wait(vcpu->cpu);
 }
 
+static uint64_t tcg_vcpu_tsc_to_monotonic_ns(struct accel_vcpu *vcpu, uint64_t tsc)
+{
+	return x86_tsc_to_monotonic_ns(vcpu->cpu, tsc);
+}
+
 static void tcg_vcpu_kick(struct accel_vcpu *vcpu)
 {
 	x86_cpu_post(vcpu->cpu, ATTENTION_KICK);
@@ -283,6 +288,7 @@ const struct accel_ops tcg_accel_ops = {
 	.vcpu_init = tcg_vcpu_init,
 	.vcpu_startup = tcg_vcpu_startup,
 	.set_a20 = tcg_set_a20,
+	.vcpu_tsc_to_monotonic_ns = tcg_vcpu_tsc_to_monotonic_ns,
 	.state_get = tcg_state_get,
 	.state_set = tcg_state_set,
 	.counters = tcg_counters,

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "tcg-fallback/core/phys.h"
+#include "tcg-fallback/x86/system.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -66,6 +67,26 @@ uint64_t x86_tsc_read(struct x86_cpu *cpu)
 	uint64_t now = cpu->vm->tsc_native ? counter() : monotonic_ns();
 
 	return now + (uint64_t)cpu->tsc_offset;
+}
+
+/* The rate that the guest was told: leaf 0x15, crystal * numerator / denominator. 0: none. */
+static uint64_t told_hz(struct x86_cpu *cpu)
+{
+	uint32_t out[4];
+
+	x86_cpuid_query(cpu, 0x15, 0, out);
+	return out[0] ? (uint64_t)out[2] * out[1] / out[0] : 0;
+}
+
+uint64_t x86_tsc_to_monotonic_ns(struct x86_cpu *cpu, uint64_t tsc)
+{
+	uint64_t hz = told_hz(cpu), now_ns = monotonic_ns(), now = x86_tsc_read(cpu);
+	unsigned __int128 wait_ns;
+
+	if (!hz || tsc <= now)
+		return now_ns;
+	wait_ns = (unsigned __int128)(tsc - now) * NS_PER_S / hz + 1; /* rather late than early */
+	return wait_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + (uint64_t)wait_ns;
 }
 
 bool x86_tsc_is_native(void)

@@ -54,6 +54,8 @@ void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
 
 /* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else nanoseconds. */
 uint64_t x86_tsc_hz(void);
+/* When (CLOCK_MONOTONIC ns) the CPU's TSC reaches tsc; now, when it has. Any thread. */
+uint64_t x86_tsc_to_monotonic_ns(struct x86_cpu *cpu, uint64_t tsc);
 bool x86_tsc_is_native(void);
 
 /* What the engine counted, for metrics: names and values, at most count; returns how many there are. */
