@@ -164,7 +164,7 @@ static void timer(void)
 	count = 0;
 	cpuid(1, 0, out);
 	if (!(out[2] >> 24 & 1)) {
-		print("tsc deadline: none\n");
+		print("tsc deadline: none\n  none\n");
 		return;
 	}
 	apic_write(APIC_TIMER, 0x40092);

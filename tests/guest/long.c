@@ -39,6 +39,52 @@ static void user_syscall(void)
 		: "rax", "rcx", "r11", "memory");
 }
 
+/* SYSENTER and SYSEXIT: the caller gives its own return address and stack. */
+extern uint8_t sysenter_entry[];
+__asm__("sysenter_entry:"
+	"mov %cs, sys_cs; mov %ss, sys_ss; mov %rsp, sys_rsp; pushfq; pop sys_flags; rex.w sysexit");
+
+static void user_sysenter(void)
+{
+	__asm__ volatile(
+		"mov %%rsp, %%rcx; lea 1f(%%rip), %%rdx; sysenter; 1: mov %%cs, user_cs; mov %%ss, user_ss;"
+		"int $0x40"
+		:
+		:
+		: "rax", "rcx", "rdx", "memory");
+}
+
+static void sysexit_bad(void)
+{
+	__asm__ volatile("mov %0, %%rdx; xor %%ecx, %%ecx; rex.w sysexit"
+			 :
+			 : "r"(NON_CANONICAL)
+			 : "rcx", "rdx");
+}
+
+static void user_sysexit(void)
+{
+	__asm__ volatile("rex.w sysexit");
+}
+
+static void sysenter_and_sysexit(void)
+{
+	word top = (word)kernel_stack + sizeof(kernel_stack);
+
+	report("user sysenter with a null code selector", catch_user(user_sysenter));
+	wrmsr(0x174, KCODE);
+	wrmsr(0x175, top);
+	wrmsr(0x176, (word)sysenter_entry);
+	user_flags = IF_FLAG;
+	report("sysenter and sysexit", catch_user(user_sysenter));
+	print("  cs %x ss %x rsp ok %d if %x\n", (word)sys_cs, (word)sys_ss, (word)(sys_rsp == top),
+	      sys_flags & IF_FLAG);
+	print("  back: cs %x ss %x\n", (word)user_cs, (word)user_ss);
+	user_flags = 0;
+	report("sysexit to a non-canonical address", catch (sysexit_bad));
+	report("user sysexit", catch_user(user_sysexit));
+}
+
 static void sysret_bad(void)
 {
 	__asm__ volatile("mov %0, %%rcx; mov $2, %%r11; sysretq" : : "r"(NON_CANONICAL) : "rcx", "r11");
@@ -396,6 +442,7 @@ int main(void)
 	gdt[(SYSRET_BASE + 8) / 8] = gdt[4];
 	gdt[(SYSRET_BASE + 16) / 8] = gdt[3];
 	system_calls();
+	sysenter_and_sysexit();
 	addresses();
 	bases();
 	gates();
