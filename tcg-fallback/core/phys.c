@@ -118,17 +118,17 @@ void x86_vm_read_mail(struct x86_cpu *cpu)
 		x86_code_drop(cpu, mail[i].gpa, mail[i].len);
 }
 
-void x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
+bool x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
 {
 	const struct x86_region *region = x86_vm_region(cpu->vm, gpa);
 	uint64_t bits = x86_line_bits(gpa & 0xfff, len);
 	_Atomic uint64_t *lines;
 
 	if (!region)
-		return;
+		return false;
 	lines = x86_region_lines(region, gpa);
 	if ((atomic_load(lines) & bits) == bits)
-		return;
+		return false;
 	if (atomic_load(lines) == 0) {
 		const uint8_t *hva = region->hva + ((gpa - region->gpa) & PAGE_MASK);
 
@@ -138,9 +138,10 @@ void x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
 			if (cpu->vm->cpu[i])
 				x86_tlb_revoke_write(cpu->vm->cpu[i], hva);
 		x86_vm_exclusive_end(cpu);
-		return;
+		return true;
 	}
 	atomic_fetch_or(lines, bits);
+	return false;
 }
 
 /*

@@ -68,8 +68,12 @@ static inline uint64_t x86_line_bits(unsigned offset, unsigned len)
 	return (~(uint64_t)0 >> (63 - last)) & (~(uint64_t)0 << first);
 }
 
-/* Marks [gpa, gpa + len) as about to be decoded by this CPU; within a page. Before the bytes are read. */
-void x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
+/*
+ * Marks [gpa, gpa + len) as about to be decoded by this CPU; within a page. Before the bytes are read. True
+ * when other CPUs were stopped for it: while this one waited, marks that it had set on other pages, for code
+ * that it has not listed yet, may have been taken away.
+ */
+bool x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
 /* A CPU has stored to [gpa, gpa + len), within a page of RAM: drops what was decoded of it, here and on other CPUs. */
 void x86_vm_wrote(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
 

@@ -148,10 +148,29 @@ static enum x86_decode_status decode_crossing(struct x86_cpu *cpu, const struct 
 	if (!place.hva)
 		return X86_DECODE_MORE;
 	*page = place.gpa & PAGE_MASK;
-	x86_vm_mark_code(cpu, place.gpa, X86_INSN_LEN_MAX - first);
+	do /* marking one page may wait for a CPU that counts the other's marks anew */
+		x86_vm_mark_code(cpu, gpa, first);
+	while (x86_vm_mark_code(cpu, place.gpa, X86_INSN_LEN_MAX - first));
 	memcpy(bytes, region->hva + (gpa - region->gpa), first);
 	memcpy(bytes + first, place.hva, X86_INSN_LEN_MAX - first);
 	return x86_decode(mode, bytes, sizeof(bytes), in);
+}
+
+/* The block now ends where the instruction at l->off does. */
+static void block_extend(const struct x86_lowering *l, struct x86_block *block, unsigned len)
+{
+	unsigned end = l->off + len;
+
+	block->end = (uint16_t)(end < PAGE_SIZE ? end : PAGE_SIZE);
+	block->end2 = block->page[1] == UINT64_MAX ? 0 : (uint16_t)(end - block->end);
+}
+
+/* An op for bytes that are no instruction, or not in RAM all: it may depend on each of them. */
+static void lower_whole(struct x86_lowering *l, struct x86_block *block, x86_op_fn *fn)
+{
+	lower_simple(l, fn, l->off);
+	l->op[-1].len = X86_INSN_LEN_MAX;
+	block_extend(l, block, X86_INSN_LEN_MAX);
 }
 
 /* One instruction at l->off of the block's page. False: the block ends before it. */
@@ -169,16 +188,14 @@ static bool lower_next(struct x86_lowering *l, struct x86_block *block, const st
 			return false;
 	}
 	if (status == X86_DECODE_UD || status == X86_DECODE_TOO_LONG) {
-		lower_simple(l, status == X86_DECODE_UD ? op_raise_ud : op_raise_gp, l->off);
-		block->end = (uint16_t)(l->off + (in.len ? in.len : 1));
+		lower_whole(l, block, status == X86_DECODE_UD ? op_raise_ud : op_raise_gp);
 		return true;
 	}
 	l->in = &in;
 	lower_insn(l);
 	l->cpu->code->insns++;
+	block_extend(l, block, in.len);
 	l->off += in.len;
-	block->end = (uint16_t)(l->off < PAGE_SIZE ? l->off : PAGE_SIZE);
-	block->end2 = (uint16_t)(l->off - block->end);
 	return true;
 }
 
@@ -206,8 +223,8 @@ struct x86_block *x86_lower_block(struct x86_cpu *cpu, uint64_t linear, uint64_t
 	block->ops = l.op = (struct x86_op *)(void *)block + 2;
 	x86_code_decode_mode(cpu, l.mode, &mode);
 	lower_all(&l, block, &mode, linear);
-	if (l.op == block->ops) /* bytes beyond the page that no memory answers */
-		lower_simple(&l, op_raise_ud, l.off), block->end = (uint16_t)(l.off + 1);
+	if (l.op == block->ops) /* goes on in a device: executed generally, for the page may become RAM */
+		lower_whole(&l, block, op_miss_general), l.ended = false;
 	if (!l.ended)
 		lower_simple(&l, op_fall, l.off);
 	block->slots = (uint16_t)(l.op - block->ops);
