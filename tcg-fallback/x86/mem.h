@@ -36,7 +36,8 @@ void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t 
 
 /*
  * Locked compare-and-swap with all the checks of a write; size_bytes 1, 2, 4, 8, any alignment. True when
- * swapped; else *expected becomes what was found. The 128-bit form: the caller has refused misaligned
+ * swapped; else *expected becomes what was found. On a device, *expected is what the caller has just read, and
+ * always swapped. The 128-bit form: the caller has refused misaligned
  * addresses; what was found is written back, as the processor does.
  */
 bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected,
