@@ -28,9 +28,10 @@ static void start_up(struct x86_cpu *cpu)
 
 static void take_sipi(struct x86_cpu *cpu)
 {
-	unsigned sipi = atomic_exchange(&cpu->vm->mailbox[cpu->index].sipi, 0);
+	unsigned sipi;
 
-	x86_cpu_unpost(cpu, ATTENTION_SIPI);
+	x86_cpu_unpost(cpu, ATTENTION_SIPI); /* before the look: one that comes between is seen again */
+	sipi = atomic_exchange(&cpu->vm->mailbox[cpu->index].sipi, 0);
 	if (!cpu->wait_for_sipi || !sipi)
 		return;
 	cpu->sipi_vector = (uint8_t)sipi;
