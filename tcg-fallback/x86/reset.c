@@ -53,6 +53,7 @@ static void reset_events(struct x86_cpu *cpu)
 	cpu->nmi_masked = false;
 	cpu->halted = false;
 	cpu->shutdown = false;
+	cpu->leave = false;
 	cpu->in_smm = false;
 	cpu->random.used = sizeof(cpu->random.bytes);
 	cpu->pending_db = 0;
@@ -65,7 +66,7 @@ void x86_cpu_reset(struct x86_cpu *cpu, bool init)
 
 	if (!init)
 		reset_power_on_only(cpu);
-	memset(cpu->r, 0, sizeof(cpu->r));
+	memset(cpu->r, 0, REG_ZERO * sizeof(cpu->r[0])); /* what follows is the engine's */
 	cpu->r[REG_RDX] = x86_cpuid_signature(cpu);
 	cpu->rip = 0xfff0;
 	cpu->eflags = FLAG_ONE;
