@@ -158,6 +158,7 @@ int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struc
 	cpu->sipi_vector = state->sipi_vector;
 	x86_tlb_flush_all(cpu);
 	x86_mode_changed(cpu);
+	x86_cpu_forget_requests(cpu);
 	if (state->nmi_pending)
 		x86_cpu_post(cpu, ATTENTION_NMI);
 	return 0;

@@ -115,7 +115,8 @@ static bool cpu_allocate(struct x86_cpu *cpu, const struct x86_cpuid_leaf *leave
 	cpu->code = x86_code_create();
 	if (!copy || !cpu->tlb || !cpu->code)
 		return false;
-	memcpy(copy, leaves, count * sizeof(*copy));
+	if (count)
+		memcpy(copy, leaves, count * sizeof(*copy));
 	cpu->cpuid_count = count;
 	return true;
 }
@@ -182,6 +183,13 @@ void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector)
 {
 	atomic_store(&cpu->vm->mailbox[cpu->index].sipi, 0x100u | vector);
 	x86_cpu_post(cpu, ATTENTION_SIPI);
+}
+
+void x86_cpu_forget_requests(struct x86_cpu *cpu)
+{
+	x86_cpu_unpost(cpu, ATTENTION_NMI | ATTENTION_SMI | ATTENTION_INIT | ATTENTION_SIPI);
+	atomic_store(&cpu->vm->mailbox[cpu->index].sipi, 0);
+	cpu->leave = false;
 }
 
 /* What ends the sleep of a CPU in this state. */

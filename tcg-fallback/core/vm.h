@@ -52,6 +52,9 @@ void x86_cpu_unpost(struct x86_cpu *cpu, uint32_t attention);
 /* Start-up IPI: remembered while the CPU waits for one. Any thread. */
 void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
 
+/* Drops NMI, SMI, INIT and SIPI that nobody has taken: the CPU is given a new state. Only while it does not run. */
+void x86_cpu_forget_requests(struct x86_cpu *cpu);
+
 /* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else nanoseconds. */
 uint64_t x86_tsc_hz(void);
 /* When (CLOCK_MONOTONIC ns) the CPU's TSC reaches tsc; now, when it has. Any thread. */
