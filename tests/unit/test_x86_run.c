@@ -3,6 +3,7 @@
  * The interpreter's run loop, code cache and fast handlers on small pieces of code: corners of control flow that random
  * tests of single instructions do not reach. The guest is 32-bit and flat, without paging; HLT ends it.
  */
+#include <assert.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,11 +14,14 @@
 
 #include <cmocka.h>
 
+#include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/core/vm.h"
 
-#define RAM_SIZE  0x100000u
+#define RAM_SIZE  0x1000000u
 #define CODE_GPA  0x10000u
-#define STACK_GPA 0x80000u
+#define STACK_GPA 0x7f800u
+/* A place in the page that shares an entry of the TLB with the topmost of the stack. */
+#define OPERAND   (STACK_GPA + 0x600 + TLB_ENTRIES * 4096u)
 
 struct rig {
 	struct x86_host host;
@@ -96,10 +100,33 @@ static void test_call_of_the_next_instruction(void **state)
 	assert_int_equal(rig->cpu->rip, CODE_GPA + sizeof(code));
 }
 
+/* The operand and the stack evict each other from the TLB: no lookup of both succeeds, but the instructions must. */
+static void test_two_accesses_in_one_tlb_entry(void **state)
+{
+	static const uint8_t code[] = {
+		0xbb, 0x00, 0xfe, 0x47, 0x00, /* mov ebx, OPERAND */
+		0xff, 0x13,                   /* call [ebx] */
+		0xff, 0x33,                   /* push dword [ebx] */
+		0x8f, 0x43, 0x04,             /* pop dword [ebx + 4] */
+		0xf4,                         /* hlt */
+		0x40,                         /* inc eax (the function) */
+		0xc3,                         /* ret */
+	};
+	static const uint32_t function = CODE_GPA + 13;
+	struct rig *rig = *state;
+
+	static_assert(OPERAND == 0x47fe00, "as in the code");
+	memcpy(rig->ram + OPERAND, &function, sizeof(function));
+	run(rig, code, sizeof(code));
+	assert_int_equal(rig->cpu->r[REG_RAX], 1);
+	assert_memory_equal(rig->ram + OPERAND + 4, &function, sizeof(function));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_call_of_the_next_instruction, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_two_accesses_in_one_tlb_entry, rig_setup, rig_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
