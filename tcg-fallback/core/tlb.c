@@ -266,16 +266,16 @@ static uint64_t mapping_info(const struct x86_mapping *mapping, bool read_only)
 	       (mapping->user ? TLB_INFO_USER : 0);
 }
 
-void x86_tlb_enter(struct x86_cpu *cpu, enum x86_tlb_class class, uint64_t linear, const struct x86_mapping *mapping,
-		   uint8_t *hva, bool writable, bool read_only)
+void x86_tlb_enter(struct x86_cpu *cpu, enum x86_tlb_class class, uint64_t linear,
+		   const struct x86_mapping *mapping, uint8_t *hva, enum x86_tlb_store store)
 {
 	struct x86_tlb *tlb = cpu->tlb;
 	struct x86_tlb_table *table = table_get(tlb->current, class);
 	uint64_t page = linear & PAGE_MASK;
-	uint64_t info = mapping_info(mapping, read_only);
+	uint64_t info = mapping_info(mapping, store == TLB_STORE_ROM);
 	struct x86_tlb_entry entry = {
 		.rd = mapping->read ? page : TLB_EMPTY,
-		.wr = mapping->write && writable ? page : TLB_EMPTY,
+		.wr = mapping->write && store == TLB_STORE_INLINE ? page : TLB_EMPTY,
 		.ex = mapping->execute ? page : TLB_EMPTY,
 		.addend = (uintptr_t)hva - (uintptr_t)page,
 	};

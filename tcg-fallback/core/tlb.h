@@ -105,13 +105,17 @@ static inline enum x86_tlb_class x86_tlb_class_now(const struct x86_cpu *cpu)
 /* The table of a class in the current space. */
 struct x86_tlb_table *x86_tlb_table_of(struct x86_cpu *cpu, enum x86_tlb_class class);
 
-/*
- * Enters a translation as the walker found it: what is allowed to this class now (struct x86_mapping of mmu.h). writable:
- * stores may be inlined; read_only: ROM.
- */
+/* What a store to a page must mind, beyond the rights of the mapping. */
+enum x86_tlb_store {
+	TLB_STORE_INLINE, /* nothing */
+	TLB_STORE_SLOW,   /* the page holds decoded code */
+	TLB_STORE_ROM,
+};
+
+/* Enters a translation as the walker found it: what is allowed to this class now (struct x86_mapping of mmu.h). */
 struct x86_mapping;
-void x86_tlb_enter(struct x86_cpu *cpu, enum x86_tlb_class class, uint64_t linear, const struct x86_mapping *mapping,
-		   uint8_t *hva, bool writable, bool read_only);
+void x86_tlb_enter(struct x86_cpu *cpu, enum x86_tlb_class class, uint64_t linear,
+		   const struct x86_mapping *mapping, uint8_t *hva, enum x86_tlb_store store);
 /* Copies a global kernel page's entry into the class's table; false: there is none. */
 bool x86_tlb_refill_global(struct x86_cpu *cpu, enum x86_tlb_class class, uint64_t linear);
 

@@ -100,7 +100,7 @@ static struct x86_place place_walked(struct x86_cpu *cpu, uint64_t linear, enum 
 	struct x86_mapping mapping;
 	struct x86_place place;
 	uint32_t code;
-	bool writable;
+	enum x86_tlb_store store = TLB_STORE_INLINE;
 
 	if (x86_mmu_walk(cpu, linear, access, class, &mapping, &code))
 		x86_raise_pf(cpu, linear, code);
@@ -110,10 +110,11 @@ static struct x86_place place_walked(struct x86_cpu *cpu, uint64_t linear, enum 
 		return place;
 	place.hva = region->hva + (place.gpa - region->gpa);
 	place.read_only = region->read_only;
-	writable = !region->read_only &&
-		   !atomic_load_explicit(x86_region_lines(region, mapping.gpa), memory_order_relaxed);
-	x86_tlb_enter(cpu, class, linear, &mapping, region->hva + (mapping.gpa - region->gpa), writable,
-		      region->read_only);
+	if (region->read_only)
+		store = TLB_STORE_ROM;
+	else if (atomic_load_explicit(x86_region_lines(region, mapping.gpa), memory_order_relaxed))
+		store = TLB_STORE_SLOW;
+	x86_tlb_enter(cpu, class, linear, &mapping, region->hva + (mapping.gpa - region->gpa), store);
 	return place;
 }
 
