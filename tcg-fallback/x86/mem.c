@@ -517,15 +517,24 @@ bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t exp
 	return done;
 }
 
-void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write)
-{
-	return write ? x86_tlb_write(cpu, linear, (unsigned)len) : x86_tlb_read(cpu, linear, (unsigned)len);
-}
-
 bool x86_mem_fill(struct x86_cpu *cpu, uint64_t linear, bool write)
 {
 	if (cpu->tlb_hot == cpu->tlb->none || !x86_canonical(cpu, linear))
 		return false;
 	x86_locate(cpu, linear, write ? X86_WRITE : X86_READ, cpu->tlb->class);
 	return (write ? x86_tlb_write(cpu, linear, 1) : x86_tlb_read(cpu, linear, 1)) != NULL;
+}
+
+static void *span_cached(const struct x86_cpu *cpu, uint64_t linear, size_t len, bool write)
+{
+	return write ? x86_tlb_write(cpu, linear, (unsigned)len) : x86_tlb_read(cpu, linear, (unsigned)len);
+}
+
+void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write)
+{
+	void *span = span_cached(cpu, linear, len, write);
+
+	if (!span && x86_mem_fill(cpu, linear, write))
+		span = span_cached(cpu, linear, len, write);
+	return span;
 }

@@ -46,9 +46,8 @@ bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t exp
 		const uint64_t desired[2]);
 
 /*
- * Host pointer to [linear, linear + len) when it lies in one page of RAM that may be accessed so right now
- * without any side effect (write: dirty already, no decoded code); NULL otherwise. Raises nothing. Valid
- * until the next guest access.
+ * Host pointer to [linear, linear + len) when it lies in one page of RAM that may be accessed so without any further effect
+ * (write: dirty, no decoded code); NULL otherwise. Raises #PF. Valid until the instruction ends, whatever else it accesses.
  */
 void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write);
 
