@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest's time-stamp counter: the host's own where that counts at a constant rate through every sleep state, else
- * nanoseconds of the monotonic clock. All CPUs read the same clock. Intel SDM vol. 3, 17.17.
+ * The guest's time-stamp counter: the host's own where that counts at a constant rate through every sleep
+ * state, else nanoseconds of the monotonic clock. All CPUs read the same clock. Intel SDM vol. 3, 17.17.
  */
 #include <time.h>
 

@@ -80,7 +80,8 @@ static struct x86_entry *entry_find(struct x86_code *code, uint64_t key)
 }
 
 /* An entry whose block was dropped is taken over by the new one. */
-struct x86_entry *x86_code_enter(struct x86_code *code, uint64_t key, struct x86_op *op, struct x86_block *block)
+struct x86_entry *x86_code_enter(struct x86_code *code, uint64_t key, struct x86_op *op,
+				 struct x86_block *block)
 {
 	struct x86_entry *entry = entry_find(code, key);
 
@@ -192,7 +193,8 @@ bool x86_code_drop(struct x86_cpu *cpu, uint64_t gpa, uint64_t len)
 
 		if (piece > len)
 			piece = len;
-		dropped |= drop_in_page(cpu->code, gpa & PAGE_MASK, gpa & ~PAGE_MASK, (unsigned)((gpa & ~PAGE_MASK) + piece - 1));
+		dropped |= drop_in_page(cpu->code, gpa & PAGE_MASK, gpa & ~PAGE_MASK,
+					(unsigned)((gpa & ~PAGE_MASK) + piece - 1));
 		gpa += piece;
 		len -= piece;
 	}
@@ -204,7 +206,8 @@ uint64_t x86_code_lines(const struct x86_cpu *cpu, uint64_t page_gpa)
 	const struct x86_code_page *page = page_find(cpu->code, page_gpa);
 	uint64_t lines = 0;
 
-	for (struct x86_block *block = page ? page->blocks : NULL; block; block = *block_link(block, page_gpa)) {
+	for (struct x86_block *block = page ? page->blocks : NULL; block;
+	     block = *block_link(block, page_gpa)) {
 		if (block->dropped)
 			continue;
 		if (block->page[0] == page_gpa)
@@ -222,7 +225,8 @@ unsigned x86_code_mode(const struct x86_cpu *cpu)
 
 	if (cpu->mode_bits == 64)
 		return 2 | CODE_MODE_PROTECTED;
-	return (cpu->mode_bits == 32) | ((cpu->seg[SEG_SS].attributes & SEG_ATTR_DB) ? CODE_MODE_STACK32 : 0) |
+	return (cpu->mode_bits == 32) |
+	       ((cpu->seg[SEG_SS].attributes & SEG_ATTR_DB) ? CODE_MODE_STACK32 : 0) |
 	       (protected_mode ? CODE_MODE_PROTECTED : 0) |
 	       (cs->base || cs->limit != UINT32_MAX ? CODE_MODE_LIMITED : 0);
 }
@@ -236,7 +240,8 @@ void x86_code_segments_changed(struct x86_cpu *cpu)
 
 		bool base_counts = i == SEG_FS || i == SEG_GS; /* their fast forms add it */
 
-		if (s->usable && (!s->base || base_counts) && s->limit == UINT32_MAX && (SEG_ATTR_TYPE(s->attributes) & 0xe) == 2)
+		if (s->usable && (!s->base || base_counts) && s->limit == UINT32_MAX &&
+		    (SEG_ATTR_TYPE(s->attributes) & 0xe) == 2)
 			flat |= 1u << i;
 	}
 	cpu->flat_segments = (uint16_t)flat;
@@ -260,27 +265,32 @@ static bool second_page_holds(struct x86_cpu *cpu, const struct x86_block *block
 	return place.hva && (place.gpa & PAGE_MASK) == block->page[1];
 }
 
-static void jump_remember(struct x86_cpu *cpu, uint64_t linear, const struct x86_block *block, struct x86_op *op)
+static void jump_remember(struct x86_cpu *cpu, uint64_t linear, const struct x86_block *block,
+			  struct x86_op *op)
 {
 	const struct x86_tlb *tlb = cpu->tlb;
 	bool global = tlb->table && tlb->table->entry[x86_tlb_index(linear)].ex == (linear & PAGE_MASK) &&
-		      (tlb->table->info[x86_tlb_index(linear)] & TLB_INFO_GLOBAL) && block->page[1] == UINT64_MAX;
+		      (tlb->table->info[x86_tlb_index(linear)] & TLB_INFO_GLOBAL) &&
+		      block->page[1] == UINT64_MAX;
 
 	x86_tlb_note_executed(cpu, linear, global);
 	if (block->page[1] != UINT64_MAX)
 		x86_tlb_note_executed(cpu, linear + PAGE_SIZE, false);
-	cpu->code->jump[x86_jump_hash(linear)] = (struct x86_jump){.linear = linear, .key = cpu->link_key[global], .op = op};
+	cpu->code->jump[x86_jump_hash(linear)] =
+		(struct x86_jump){.linear = linear, .key = cpu->link_key[global], .op = op};
 }
 
-/* An op of a live block of this page that begins exactly at the address: blocks may be entered in their middle. */
+/* An op of a live block of this page that begins exactly at the address: blocks may be entered in their
+ * middle. */
 static struct x86_entry *enter_middle(struct x86_code *code, uint64_t key, uint64_t gpa, unsigned mode)
 {
 	struct x86_code_page *page = page_find(code, gpa & PAGE_MASK);
 	unsigned off = gpa & ~PAGE_MASK;
 
-	for (struct x86_block *block = page ? page->blocks : NULL; block; block = *block_link(block, gpa & PAGE_MASK)) {
-		if (block->dropped || block->mode != mode || block->page[0] != (gpa & PAGE_MASK) || off < block->start ||
-		    off >= block->end || block->page[1] != UINT64_MAX)
+	for (struct x86_block *block = page ? page->blocks : NULL; block;
+	     block = *block_link(block, gpa & PAGE_MASK)) {
+		if (block->dropped || block->mode != mode || block->page[0] != (gpa & PAGE_MASK) ||
+		    off < block->start || off >= block->end || block->page[1] != UINT64_MAX)
 			continue;
 		for (unsigned i = 0; i < block->slots && block->ops[i].off <= off; i += block->ops[i].slots)
 			if (block->ops[i].off == off && !(block->ops[i].kind & OP_NO_ENTRY))
@@ -302,7 +312,8 @@ static struct x86_entry *entry_build(struct x86_cpu *cpu, uint64_t key, uint64_t
 	return NULL;
 }
 
-/* CS.limit, and canonical RIP in 64-bit mode. Jumps have checked their targets; falling off the end has not. */
+/* CS.limit, and canonical RIP in 64-bit mode. Jumps have checked their targets; falling off the end has not.
+ */
 uint64_t x86_code_linear_rip(struct x86_cpu *cpu)
 {
 	if (cpu->mode_bits == 64) {

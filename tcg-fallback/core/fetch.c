@@ -28,17 +28,20 @@ static void fetch_piece(struct x86_cpu *cpu, const struct x86_place *place, uint
 		bytes[i] = (uint8_t)cpu->host->mmio_read(cpu->host->opaque, cpu->index, place->gpa + i, 1);
 }
 
-/* The next page's bytes count only when it can be fetched from without a fault: the instruction may end before it. */
+/* The next page's bytes count only when it can be fetched from without a fault: the instruction may end
+ * before it. */
 static bool fetchable(struct x86_cpu *cpu, uint64_t linear, struct x86_place *place)
 {
 	struct x86_mapping mapping;
 	const struct x86_region *region;
 	uint32_t code;
 
-	if (!x86_canonical(cpu, linear) || x86_mmu_walk(cpu, linear, X86_EXECUTE, cpu->tlb->class, &mapping, &code))
+	if (!x86_canonical(cpu, linear) ||
+	    x86_mmu_walk(cpu, linear, X86_EXECUTE, cpu->tlb->class, &mapping, &code))
 		return false;
 	region = x86_vm_region(cpu->vm, mapping.gpa);
-	*place = (struct x86_place){.gpa = mapping.gpa, .hva = region ? region->hva + (mapping.gpa - region->gpa) : NULL};
+	*place = (struct x86_place){.gpa = mapping.gpa,
+				    .hva = region ? region->hva + (mapping.gpa - region->gpa) : NULL};
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest-physical memory as the CPUs share it: the map, the marks on decoded code, and exclusive sections. Knows no
- * instruction and no page table. phys.h tells the protocol.
+ * Guest-physical memory as the CPUs share it: the map, the marks on decoded code, and exclusive sections.
+ * Knows no instruction and no page table. phys.h tells the protocol.
  */
 #include "tcg-fallback/core/phys.h"
 
@@ -32,7 +32,8 @@ static size_t lines_size(uint64_t size_bytes)
 static bool region_overlaps(const struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes)
 {
 	for (unsigned i = 0; i < vm->region_count; i++)
-		if (gpa < vm->region[i].gpa + vm->region[i].size_bytes && vm->region[i].gpa < gpa + size_bytes)
+		if (gpa < vm->region[i].gpa + vm->region[i].size_bytes &&
+		    vm->region[i].gpa < gpa + size_bytes)
 			return true;
 	return false;
 }
@@ -49,14 +50,18 @@ int x86_vm_map(struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes, uint8_t *hv
 	if (vm->region_count == X86_VM_REGIONS_MAX)
 		return -ENOSPC;
 	/* Touched only around code: mmap gives zeroes that cost nothing until then. */
-	lines = mmap(NULL, lines_size(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	lines = mmap(NULL, lines_size(size_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
 	if (lines == MAP_FAILED)
 		return -ENOMEM;
 	while (at < vm->region_count && vm->region[at].gpa < gpa)
 		at++;
 	memmove(&vm->region[at + 1], &vm->region[at], (vm->region_count - at) * sizeof(vm->region[0]));
-	vm->region[at] = (struct x86_region){
-		.gpa = gpa, .size_bytes = size_bytes, .hva = hva, .read_only = read_only, .code_lines = lines};
+	vm->region[at] = (struct x86_region){.gpa = gpa,
+					     .size_bytes = size_bytes,
+					     .hva = hva,
+					     .read_only = read_only,
+					     .code_lines = lines};
 	vm->region_count++;
 	for (unsigned i = 0; i < vm->cpu_count; i++)
 		if (vm->cpu[i])
@@ -145,8 +150,9 @@ bool x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
 }
 
 /*
- * Marks outlive the code they stand for (another process's page, a flushed cache). Stores that keep hitting marks without
- * dropping anything make us count anew what the CPUs really hold, so that reused pages become fast again.
+ * Marks outlive the code they stand for (another process's page, a flushed cache). Stores that keep hitting
+ * marks without dropping anything make us count anew what the CPUs really hold, so that reused pages become
+ * fast again.
  */
 static void recount_lines(struct x86_cpu *cpu, const struct x86_region *region, uint64_t gpa)
 {
@@ -195,7 +201,8 @@ void x86_vm_written(struct x86_vm *vm, uint64_t gpa, uint64_t len)
 
 		if (piece > len)
 			piece = len;
-		if (region && (atomic_load(x86_region_lines(region, gpa)) & x86_line_bits(gpa & 0xfff, (unsigned)piece)))
+		if (region && (atomic_load(x86_region_lines(region, gpa)) &
+			       x86_line_bits(gpa & 0xfff, (unsigned)piece)))
 			for (unsigned i = 0; i < vm->cpu_count; i++)
 				if (vm->cpu[i])
 					mail_to(vm, vm->cpu[i], gpa, piece);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's inside of a VM: guest-physical memory, which lines of it hold decoded code, and how CPUs stop one another.
+ * The engine's inside of a VM: guest-physical memory, which lines of it hold decoded code, and how CPUs stop
+ * one another.
  *
- * Code lines. Each page of RAM has a word with one bit for each 64-byte line of which some CPU holds decoded code. A CPU that
- * is about to decode sets the bits, then reads the bytes; a writer stores, then looks at the bits. Both are sequentially
- * consistent, so either the decoder sees the new bytes or the writer sees the bit and posts ATTENTION_CODE. The first bit of a
- * page is set while every other CPU is parked, since their inline write tags for that page must go (x86_tlb_revoke_write).
- * The posting follows the store: a CPU that learns of the store through memory also sees the request.
+ * Code lines. Each page of RAM has a word with one bit for each 64-byte line of which some CPU holds decoded
+ * code. A CPU that is about to decode sets the bits, then reads the bytes; a writer stores, then looks at the
+ * bits. Both are sequentially consistent, so either the decoder sees the new bytes or the writer sees the bit
+ * and posts ATTENTION_CODE. The first bit of a page is set while every other CPU is parked, since their
+ * inline write tags for that page must go (x86_tlb_revoke_write). The posting follows the store: a CPU that
+ * learns of the store through memory also sees the request.
  */
 #pragma once
 
@@ -43,10 +45,10 @@ struct x86_vm {
 	bool tsc_native; /* the guest's TSC follows the host's, else the monotonic clock */
 	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
 	unsigned region_count;
-	pthread_mutex_t lock;      /* protects what follows; taken before a mailbox's lock */
+	pthread_mutex_t lock; /* protects what follows; taken before a mailbox's lock */
 	pthread_cond_t changed;
-	bool exclusive;            /* a CPU is alone, or waits until it is */
-	unsigned running;          /* CPUs inside x86_cpu_run that are not parked */
+	bool exclusive;   /* a CPU is alone, or waits until it is */
+	unsigned running; /* CPUs inside x86_cpu_run that are not parked */
 	struct x86_cpu *cpu[X86_VM_CPUS_MAX];
 	struct x86_mailbox *mailbox; /* one a CPU */
 };
@@ -74,7 +76,8 @@ static inline uint64_t x86_line_bits(unsigned offset, unsigned len)
  * that it has not listed yet, may have been taken away.
  */
 bool x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
-/* A CPU has stored to [gpa, gpa + len), within a page of RAM: drops what was decoded of it, here and on other CPUs. */
+/* A CPU has stored to [gpa, gpa + len), within a page of RAM: drops what was decoded of it, here and on other
+ * CPUs. */
 void x86_vm_wrote(struct x86_cpu *cpu, uint64_t gpa, unsigned len);
 
 /* A CPU's part in the VM's clock: only running CPUs touch guest memory. */
@@ -82,7 +85,8 @@ void x86_vm_enter(struct x86_cpu *cpu);
 void x86_vm_leave(struct x86_cpu *cpu);
 /* ATTENTION_PARK: waits until the other one is done. */
 void x86_vm_park(struct x86_cpu *cpu);
-/* Alone: every other CPU is parked or not running. The CPU itself must be running. Does not nest, must not raise inside. */
+/* Alone: every other CPU is parked or not running. The CPU itself must be running. Does not nest, must not
+ * raise inside. */
 void x86_vm_exclusive_begin(struct x86_cpu *cpu);
 void x86_vm_exclusive_end(struct x86_cpu *cpu);
 

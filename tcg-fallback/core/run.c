@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The run loop: events between instructions, faults on their way to delivery, and the choice between running lowered code and
- * the careful path of one instruction at a time. Intel SDM vol. 3, 6.9 (priorities), 6.8 (masking), 8.4 (INIT and SIPI).
+ * The run loop: events between instructions, faults on their way to delivery, and the choice between running
+ * lowered code and the careful path of one instruction at a time. Intel SDM vol. 3, 6.9 (priorities), 6.8
+ * (masking), 8.4 (INIT and SIPI).
  */
 #include <string.h>
 
@@ -142,7 +143,8 @@ static void execute_row(struct x86_cpu *cpu, const struct x86_insn *in)
 	case X86_ROW_VEC: x86_vec_execute(cpu, in); break;
 	case X86_ROW_UD: x86_raise_ud(cpu);
 	}
-	if (!(row->properties & X86_PROP_JUMP) && !(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
+	if (!(row->properties & X86_PROP_JUMP) &&
+	    !(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
 		cpu->rip = next;
 	x86_code_segments_changed(cpu);
 }
@@ -167,7 +169,8 @@ void x86_execute_one(struct x86_cpu *cpu)
 	execute_row(cpu, &in);
 }
 
-/* One instruction with everything that may be observed around it: breakpoints, single-step traps, the interrupt shadow. */
+/* One instruction with everything that may be observed around it: breakpoints, single-step traps, the
+ * interrupt shadow. */
 static void step(struct x86_cpu *cpu)
 {
 	bool tf = cpu->eflags & FLAG_TF, debug = cpu->debug_active;

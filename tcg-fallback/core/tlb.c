@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLB tables, address spaces and flushing. Knows nothing of page-table formats (mmu.c) nor of instructions. What may be
- * cached and what the flushing instructions must drop: Intel SDM vol. 3, 4.10.
+ * TLB tables, address spaces and flushing. Knows nothing of page-table formats (mmu.c) nor of instructions.
+ * What may be cached and what the flushing instructions must drop: Intel SDM vol. 3, 4.10.
  */
 #include "tcg-fallback/core/tlb.h"
 
@@ -49,14 +49,14 @@ void x86_tlb_destroy(struct x86_tlb *tlb)
 	if (!tlb)
 		return;
 	for (unsigned i = 0; i < TLB_SPACES; i++)
-		for (unsigned class = 0; class < TLB_CLASSES; class++)
+		for (unsigned class = 0; class < TLB_CLASSES; class ++)
 			free(tlb->space[i].table[class]);
 	free(tlb);
 }
 
 static void space_clear(struct x86_tlb *tlb, struct x86_tlb_space *space)
 {
-	for (unsigned class = 0; class < TLB_CLASSES; class++) {
+	for (unsigned class = 0; class < TLB_CLASSES; class ++) {
 		if (!space->filled[class])
 			continue;
 		entries_clear(space->table[class]->entry, TLB_ENTRIES);
@@ -77,7 +77,8 @@ static void globals_clear(struct x86_tlb *tlb)
 	tlb->global_generation = tlb->next_generation++;
 }
 
-/* A table is needed at once by the inline lookups; out of memory, a table that always misses serves (slowly). */
+/* A table is needed at once by the inline lookups; out of memory, a table that always misses serves (slowly).
+ */
 static struct x86_tlb_table *table_get(struct x86_tlb_space *space, enum x86_tlb_class class)
 {
 	if (!space->table[class]) {
@@ -112,9 +113,10 @@ static struct x86_tlb_space *space_find(struct x86_tlb *tlb, int32_t pcid)
 /* The control bits that decide what an entry allows: entries made under others are worthless. */
 static uint64_t paging_key(const struct x86_cpu *cpu)
 {
-	const uint64_t cr4 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
+	const uint64_t cr4 =
+		CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
 
-	return (cpu->cr0 & (CR0_PG | CR0_WP)) | (cpu->cr4 & cr4) | (uint64_t)!!(cpu->efer & EFER_NXE) << 1 |
+	return (cpu->cr0 & (CR0_PG | CR0_WP)) | (cpu->cr4 & cr4) | (uint64_t) !!(cpu->efer & EFER_NXE) << 1 |
 	       (uint64_t)cpu->long_mode << 2 | ((cpu->cr4 & CR4_PKE) ? (uint64_t)cpu->pkru << 32 : 0);
 }
 
@@ -195,14 +197,16 @@ static void entry_drop(struct x86_tlb_entry *entry)
 }
 
 /* Drops what belongs to the 2^bits bytes around linear, for entries that came from pages of that size. */
-static void drop_large(struct x86_tlb_entry *entries, const uint64_t *info, size_t count, uint64_t linear, unsigned bits)
+static void drop_large(struct x86_tlb_entry *entries, const uint64_t *info, size_t count, uint64_t linear,
+		       unsigned bits)
 {
 	uint32_t flag = bits == 30 ? TLB_INFO_1G : TLB_INFO_2M;
 
 	for (size_t i = 0; i < count; i++) {
 		uint64_t page = entries[i].rd & entries[i].ex & entries[i].wr;
 
-		/* Valid tags of an entry are equal; TLB_EMPTY is all ones and drops out of the conjunction. */
+		/* Valid tags of an entry are equal; TLB_EMPTY is all ones and drops out of the conjunction.
+		 */
 		if (page != TLB_EMPTY && (info[i] & flag) && !((page ^ linear) >> bits))
 			entry_drop(&entries[i]);
 	}
@@ -212,7 +216,7 @@ static void space_drop_page(struct x86_tlb *tlb, struct x86_tlb_space *space, ui
 {
 	bool large = filter_has(&space->large, linear >> 21);
 
-	for (unsigned class = 0; class < TLB_CLASSES; class++) {
+	for (unsigned class = 0; class < TLB_CLASSES; class ++) {
 		struct x86_tlb_table *table = space->table[class];
 
 		if (!space->filled[class])
@@ -227,7 +231,8 @@ static void space_drop_page(struct x86_tlb *tlb, struct x86_tlb_space *space, ui
 		space->generation = tlb->next_generation++;
 }
 
-/* pcid only narrows what must go: dropping the page from every space is allowed, and global pages must go from all. */
+/* pcid only narrows what must go: dropping the page from every space is allowed, and global pages must go
+ * from all. */
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t linear, int pcid)
 {
 	struct x86_tlb *tlb = cpu->tlb;
@@ -260,7 +265,8 @@ static void note_size(struct x86_tlb_filter *large, bool *has_1g, uint64_t linea
 
 static uint64_t mapping_info(const struct x86_mapping *mapping, bool read_only)
 {
-	return mapping->gpa | (mapping->global ? TLB_INFO_GLOBAL : 0) | (mapping->write ? TLB_INFO_WRITABLE : 0) |
+	return mapping->gpa | (mapping->global ? TLB_INFO_GLOBAL : 0) |
+	       (mapping->write ? TLB_INFO_WRITABLE : 0) |
 	       (mapping->page_bits == 21 || mapping->page_bits == 22 ? TLB_INFO_2M : 0) |
 	       (mapping->page_bits == 30 ? TLB_INFO_1G : 0) | (read_only ? TLB_INFO_READ_ONLY : 0) |
 	       (mapping->user ? TLB_INFO_USER : 0);
@@ -312,7 +318,9 @@ bool x86_tlb_refill_global(struct x86_cpu *cpu, enum x86_tlb_class class, uint64
 	table->info[x86_tlb_index(linear)] = info;
 	tlb->current->filled[class] = true;
 	note_size(&tlb->current->large, &tlb->current->has_1g, linear,
-		  (info & TLB_INFO_1G) ? 30 : (info & TLB_INFO_2M) ? 22 : 12);
+		  (info & TLB_INFO_1G)   ? 30
+		  : (info & TLB_INFO_2M) ? 22
+					 : 12);
 	tlb->refills++;
 	return true;
 }
@@ -329,7 +337,7 @@ void x86_tlb_revoke_write(struct x86_cpu *cpu, const uint8_t *hva)
 	struct x86_tlb *tlb = cpu->tlb;
 
 	for (unsigned i = 0; i < TLB_SPACES; i++)
-		for (unsigned class = 0; class < TLB_CLASSES; class++)
+		for (unsigned class = 0; class < TLB_CLASSES; class ++)
 			if (tlb->space[i].filled[class])
 				revoke(tlb->space[i].table[class]->entry, TLB_ENTRIES, hva);
 	revoke(tlb->global, TLB_GLOBAL_ENTRIES, hva);

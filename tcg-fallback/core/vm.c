@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a VM and of its CPUs, and how other threads reach a CPU: requests are bits of `attention`, and a CPU with
- * nothing to do sleeps on that very word, so no wake-up can be lost.
+ * The life of a VM and of its CPUs, and how other threads reach a CPU: requests are bits of `attention`, and
+ * a CPU with nothing to do sleeps on that very word, so no wake-up can be lost.
  */
 #include "tcg-fallback/core/vm.h"
 
@@ -67,15 +67,17 @@ static const struct {
 	uint32_t leaf, subleaf;
 	uint8_t reg;
 } feature_source[X86_FEATURE_WORDS] = {
-	{1, 0, REG_RCX}, {1, 0, REG_RDX}, {7, 0, REG_RBX}, {7, 0, REG_RCX}, {7, 0, REG_RDX}, {7, 1, REG_RAX},
-	{0xd, 1, REG_RAX}, {0x80000001, 0, REG_RCX}, {0x80000001, 0, REG_RDX}, {0x80000007, 0, REG_RDX},
-	{0x80000008, 0, REG_RBX}, {0x80000021, 0, REG_RAX},
+	{1, 0, REG_RCX},          {1, 0, REG_RDX},          {7, 0, REG_RBX},
+	{7, 0, REG_RCX},          {7, 0, REG_RDX},          {7, 1, REG_RAX},
+	{0xd, 1, REG_RAX},        {0x80000001, 0, REG_RCX}, {0x80000001, 0, REG_RDX},
+	{0x80000007, 0, REG_RDX}, {0x80000008, 0, REG_RBX}, {0x80000021, 0, REG_RAX},
 };
 
 static const struct x86_cpuid_leaf *leaf_find(const struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
 	for (size_t i = 0; i < cpu->cpuid_count; i++)
-		if (cpu->cpuid[i].leaf == leaf && (!cpu->cpuid[i].subleaf_matters || cpu->cpuid[i].subleaf == subleaf))
+		if (cpu->cpuid[i].leaf == leaf &&
+		    (!cpu->cpuid[i].subleaf_matters || cpu->cpuid[i].subleaf == subleaf))
 			return &cpu->cpuid[i];
 	return NULL;
 }
@@ -129,7 +131,8 @@ static void cpu_free(struct x86_cpu *cpu)
 	free(cpu);
 }
 
-struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves, size_t count)
+struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves,
+			       size_t count)
 {
 	struct x86_cpu *cpu;
 
@@ -222,8 +225,9 @@ void x86_cpu_wait(struct x86_cpu *cpu)
 
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count)
 {
-	static const char *const name[COUNTERS] = {"tlb_walks", "tlb_refills", "tlb_flushes", "tlb_page_flushes",
-						   "code_blocks", "code_instructions", "code_flushes", "code_drops"};
+	static const char *const name[COUNTERS] = {"tlb_walks",        "tlb_refills", "tlb_flushes",
+						   "tlb_page_flushes", "code_blocks", "code_instructions",
+						   "code_flushes",     "code_drops"};
 	uint64_t sum[COUNTERS] = {0};
 
 	for (unsigned i = 0; i < vm->cpu_count; i++) {

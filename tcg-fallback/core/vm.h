@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The built-in engine from outside: a guest's memory map shared by its CPUs, and the life of a CPU. This is all that the
- * adapter (tcg.c), tests and benchmarks need. It knows guest memory as host pointers and devices as struct x86_host.
+ * The built-in engine from outside: a guest's memory map shared by its CPUs, and the life of a CPU. This is
+ * all that the adapter (tcg.c), tests and benchmarks need. It knows guest memory as host pointers and devices
+ * as struct x86_host.
  */
 #pragma once
 
@@ -21,8 +22,8 @@ struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host);
 void x86_vm_destroy(struct x86_vm *vm);
 
 /*
- * Guest memory: [gpa, gpa + size_bytes) is at hva (borrowed), both page-aligned. Writes to a read-only range are ignored.
- * 0, -EINVAL (alignment, overlap), -ENOSPC, -ENOMEM. Only while no CPU runs.
+ * Guest memory: [gpa, gpa + size_bytes) is at hva (borrowed), both page-aligned. Writes to a read-only range
+ * are ignored. 0, -EINVAL (alignment, overlap), -ENOSPC, -ENOMEM. Only while no CPU runs.
  */
 int x86_vm_map(struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes, uint8_t *hva, bool read_only);
 int x86_vm_unmap(struct x86_vm *vm, uint64_t gpa);
@@ -33,15 +34,17 @@ void x86_vm_written(struct x86_vm *vm, uint64_t gpa, uint64_t len);
 void x86_vm_set_a20(struct x86_vm *vm, bool enabled);
 
 /*
- * A CPU in its reset state: runnable for index 0, else waiting for a SIPI. The leaves are copied; they decide which
- * instructions exist. NULL when out of memory or when the index is taken.
+ * A CPU in its reset state: runnable for index 0, else waiting for a SIPI. The leaves are copied; they decide
+ * which instructions exist. NULL when out of memory or when the index is taken.
  */
-struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves, size_t count);
+struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves,
+			       size_t count);
 void x86_cpu_destroy(struct x86_cpu *cpu);
 
 /* Runs guest code on the calling thread until the caller must decide. */
 enum x86_exit x86_cpu_run(struct x86_cpu *cpu);
-/* Executes exactly one instruction (or delivers one event); the same exits, KICKED when it simply completed. */
+/* Executes exactly one instruction (or delivers one event); the same exits, KICKED when it simply completed.
+ */
 enum x86_exit x86_cpu_step(struct x86_cpu *cpu);
 /* Sleeps while the CPU is halted, shut down or waits for a SIPI and nothing in `attention` wakes it. */
 void x86_cpu_wait(struct x86_cpu *cpu);
@@ -52,10 +55,12 @@ void x86_cpu_unpost(struct x86_cpu *cpu, uint32_t attention);
 /* Start-up IPI: remembered while the CPU waits for one. Any thread. */
 void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
 
-/* Drops NMI, SMI, INIT and SIPI that nobody has taken: the CPU is given a new state. Only while it does not run. */
+/* Drops NMI, SMI, INIT and SIPI that nobody has taken: the CPU is given a new state. Only while it does not
+ * run. */
 void x86_cpu_forget_requests(struct x86_cpu *cpu);
 
-/* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else nanoseconds. */
+/* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else
+ * nanoseconds. */
 uint64_t x86_tsc_hz(void);
 /* When (CLOCK_MONOTONIC ns) the CPU's TSC reaches tsc; now, when it has. Any thread. */
 uint64_t x86_tsc_to_monotonic_ns(struct x86_cpu *cpu, uint64_t tsc);

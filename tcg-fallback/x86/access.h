@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory access for the engine's own handlers: unaligned host accesses that are never torn when aligned, places (a guest
- * address resolved to host memory or a device), and read-modify-write, locked or not.
+ * Memory access for the engine's own handlers: unaligned host accesses that are never torn when aligned,
+ * places (a guest address resolved to host memory or a device), and read-modify-write, locked or not.
  */
 #pragma once
 
@@ -26,7 +26,8 @@ struct x86_place {
 };
 
 /* Translates; raises #PF. The address is canonical. */
-struct x86_place x86_locate(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, enum x86_tlb_class class);
+struct x86_place x86_locate(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
+			    enum x86_tlb_class class);
 
 /* Reads from or writes to a place, devices included; len stays within the page. */
 void x86_place_copy(struct x86_cpu *cpu, const struct x86_place *place, void *value, size_t len, bool write);
@@ -42,7 +43,8 @@ void x86_linear_st(struct x86_cpu *cpu, unsigned seg, uint64_t linear, uint64_t 
 uint64_t x86_segment_check(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len, bool write);
 
 /* Linear address of seg:offset. In 64-bit mode only FS and GS have a base, and nothing is checked here. */
-static inline uint64_t x86_linear_of(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len, bool write)
+static inline uint64_t x86_linear_of(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len,
+				     bool write)
 {
 	if (cpu->mode_bits != 64)
 		return x86_segment_check(cpu, seg, offset, len, write);
@@ -50,7 +52,7 @@ static inline uint64_t x86_linear_of(struct x86_cpu *cpu, unsigned seg, uint64_t
 }
 
 /*
- * Fills the inline lookup for the page of a linear address. False: accesses to it cannot be inlined (device, code page to
- * write, breakpoints, alignment checking). Raises #PF.
+ * Fills the inline lookup for the page of a linear address. False: accesses to it cannot be inlined (device,
+ * code page to write, breakpoints, alignment checking). Raises #PF.
  */
 bool x86_mem_fill(struct x86_cpu *cpu, uint64_t linear, bool write);

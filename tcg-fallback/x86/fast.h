@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the families of fast handlers are made of: registers by width, addresses by form, loads and stores that hand over to
- * op_miss_* when the inline lookup fails. A handler changes nothing before its last lookup has succeeded.
+ * What the families of fast handlers are made of: registers by width, addresses by form, loads and stores
+ * that hand over to op_miss_* when the inline lookup fails. A handler changes nothing before its last lookup
+ * has succeeded.
  */
 #pragma once
 
@@ -27,7 +28,7 @@
 #define LOG_32 2
 #define LOG_64 3
 
-#define ADDRESS_SUM(cpu, op)                                                                    \
+#define ADDRESS_SUM(cpu, op)                                                                                 \
 	((cpu)->r[(op)->base] + ((cpu)->r[(op)->index] << (op)->scale) + (uint64_t)(int64_t)(op)->disp)
 #define ADDRESS_BD(cpu, op)  ((cpu)->r[(op)->base] + (uint64_t)(int64_t)(op)->disp)
 #define ADDRESS_BIS(cpu, op) ADDRESS_SUM(cpu, op)
@@ -40,10 +41,10 @@
 #define GUARD_BD(cpu, op)
 #define GUARD_BIS(cpu, op)
 #define GUARD_SEG(cpu, op)
-#define GUARD_32(cpu, op)                                                                 \
-	do {                                                                              \
-		if (__builtin_expect(!((cpu)->flat_segments >> (op)->seg & 1), 0))        \
-			OP_TAIL(op_miss_general, cpu, op);                                \
+#define GUARD_32(cpu, op)                                                                                    \
+	do {                                                                                                 \
+		if (__builtin_expect(!((cpu)->flat_segments >> (op)->seg & 1), 0))                           \
+			OP_TAIL(op_miss_general, cpu, op);                                                   \
 	} while (0)
 
 #define GUARD_B32(cpu, op) GUARD_32(cpu, op)
@@ -54,37 +55,35 @@
 /* Declares a pointer to the operand, for reading or for writing. */
 #define TAG_read  rd
 #define TAG_write wr
-#define LOOKUP_AT(ptr_, bits_, address_, way_)                                                                 \
-	const uint64_t address_of_##ptr_ = (address_);                                                         \
-	const struct x86_tlb_entry *const entry_of_##ptr_ = &cpu->tlb_hot[x86_tlb_index(address_of_##ptr_)];   \
-	if (UNLIKELY(entry_of_##ptr_->TAG_##way_ != ((address_of_##ptr_ + (bits_) / 8 - 1) & PAGE_MASK))) {    \
-		cpu->miss = address_of_##ptr_;                                                                 \
-		OP_TAIL(op_miss_##way_, cpu, op);                                                              \
-	}                                                                                                      \
+#define LOOKUP_AT(ptr_, bits_, address_, way_)                                                               \
+	const uint64_t address_of_##ptr_ = (address_);                                                       \
+	const struct x86_tlb_entry *const entry_of_##ptr_ = &cpu->tlb_hot[x86_tlb_index(address_of_##ptr_)]; \
+	if (UNLIKELY(entry_of_##ptr_->TAG_##way_ != ((address_of_##ptr_ + (bits_) / 8 - 1) & PAGE_MASK))) {  \
+		cpu->miss = address_of_##ptr_;                                                               \
+		OP_TAIL(op_miss_##way_, cpu, op);                                                            \
+	}                                                                                                    \
 	void *const ptr_ = (void *)(uintptr_t)(address_of_##ptr_ + entry_of_##ptr_->addend);
-#define LOOKUP(ptr_, bits_, ea_, way_) \
-	GUARD_##ea_(cpu, op);          \
+#define LOOKUP(ptr_, bits_, ea_, way_)                                                                       \
+	GUARD_##ea_(cpu, op);                                                                                \
 	LOOKUP_AT(ptr_, bits_, ADDRESS_##ea_(cpu, op), way_)
 
 #define LD(bits_, ptr_)     GUEST_LD(guest##bits_, ptr_)
 #define ST(bits_, ptr_, v_) GUEST_ST(guest##bits_, ptr_, v_)
 
 /*
- * The carry as it is now, for handlers that replace all flags. Where it is not at hand, op_settle_carry reduces the flags to it
- * and comes back; so this stands after the last lookup.
+ * The carry as it is now, for handlers that replace all flags. Where it is not at hand, op_settle_carry
+ * reduces the flags to it and comes back; so this stands after the last lookup.
  */
-#define CARRY_NOW(carry_)                                                 \
-	if (UNLIKELY(cpu->cc.op < CC_OP(CC_INC, 0)))                      \
-		OP_TAIL(op_settle_carry, cpu, op);                        \
+#define CARRY_NOW(carry_)                                                                                    \
+	if (UNLIKELY(cpu->cc.op < CC_OP(CC_INC, 0)))                                                         \
+		OP_TAIL(op_settle_carry, cpu, op);                                                           \
 	const unsigned carry_ = (unsigned)cpu->cc.source & CC_SOURCE_CF
 
 /* X(ea, ...) for each address form, and X(bits, ...) for each width. */
-#define FOR_EA(X, ...)                                                                          \
-	X(BD, __VA_ARGS__) X(BIS, __VA_ARGS__) X(SEG, __VA_ARGS__) X(32, __VA_ARGS__)           \
-	X(B32, __VA_ARGS__) X(S32, __VA_ARGS__)
+#define FOR_EA(X, ...)                                                                                       \
+	X(BD, __VA_ARGS__)                                                                                   \
+	X(BIS, __VA_ARGS__) X(SEG, __VA_ARGS__) X(32, __VA_ARGS__) X(B32, __VA_ARGS__) X(S32, __VA_ARGS__)
 #define FOR_BITS(X, ...) X(8, __VA_ARGS__) X(16, __VA_ARGS__) X(32, __VA_ARGS__) X(64, __VA_ARGS__)
-
-
 
 /* A byte register as offset in r[]. */
 static inline uint8_t byte_register(const struct x86_insn *in, unsigned reg)

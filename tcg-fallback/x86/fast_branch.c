@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fast handlers of jumps, calls, returns, SETcc and CMOVcc. Direct jumps within a page are linked to the target op once it is
- * known: the physical page is the one that runs, so nothing can change under them but a dropped block, whose ops are stale.
- * Others find their target in the jump cache. Each taken jump looks at `attention`, so no loop escapes an interrupt.
+ * Fast handlers of jumps, calls, returns, SETcc and CMOVcc. Direct jumps within a page are linked to the
+ * target op once it is known: the physical page is the one that runs, so nothing can change under them but a
+ * dropped block, whose ops are stale. Others find their target in the jump cache. Each taken jump looks at
+ * `attention`, so no loop escapes an interrupt.
  *
- * A condition on flags whose origin the lowering knows is one comparison of what that operation left (flags.h).
+ * A condition on flags whose origin the lowering knows is one comparison of what that operation left
+ * (flags.h).
  */
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/x86/fast.h"
@@ -31,8 +33,8 @@ static struct x86_op *take_slowly(struct x86_cpu *cpu, struct x86_op *op)
 		return NULL;
 	target = x86_code_find(cpu);
 	/* An instruction that crosses the page is looked up each time: the next page may have moved. */
-	if (target && op->disp >= 0 && op->disp == target->off && target->off + target->len <= (int)PAGE_SIZE &&
-	    flushes == cpu->code->flushes)
+	if (target && op->disp >= 0 && op->disp == target->off &&
+	    target->off + target->len <= (int)PAGE_SIZE && flushes == cpu->code->flushes)
 		op->target = target;
 	return target;
 }
@@ -53,12 +55,12 @@ static struct x86_op *op_take(struct x86_cpu *cpu, struct x86_op *op)
 	OP_GOTO(cpu, target);
 }
 
-#define TAKE(cpu, op)                                        \
-	do {                                                 \
-		struct x86_op *const linked_ = (op)->target; \
-		if (UNLIKELY(!linked_) || attention(cpu))    \
-			OP_TAIL(op_take, cpu, op);           \
-		OP_GOTO(cpu, linked_);                       \
+#define TAKE(cpu, op)                                                                                        \
+	do {                                                                                                 \
+		struct x86_op *const linked_ = (op)->target;                                                 \
+		if (UNLIKELY(!linked_) || attention(cpu))                                                    \
+			OP_TAIL(op_take, cpu, op);                                                           \
+		OP_GOTO(cpu, linked_);                                                                       \
 	} while (0)
 
 HANDLER(jmp)
@@ -76,10 +78,10 @@ HANDLER(jmp)
 #define SUB_P(S)   (x86_parity(r) != 0)
 #define SUB_L(S)   ((int##S##_t)a < (int##S##_t)b)
 #define SUB_LE(S)  ((int##S##_t)a <= (int##S##_t)b)
-#define SUB_LOAD(S)                                          \
-	const uint##S##_t r = (uint##S##_t)cpu->cc.result;   \
-	const uint##S##_t b = (uint##S##_t)cpu->cc.source;   \
-	const uint##S##_t a = (uint##S##_t)(r + b);          \
+#define SUB_LOAD(S)                                                                                          \
+	const uint##S##_t r = (uint##S##_t)cpu->cc.result;                                                   \
+	const uint##S##_t b = (uint##S##_t)cpu->cc.source;                                                   \
+	const uint##S##_t a = (uint##S##_t)(r + b);                                                          \
 	(void)a, (void)b, (void)r
 #define LOGIC_O(S)  false
 #define LOGIC_B(S)  false
@@ -89,42 +91,44 @@ HANDLER(jmp)
 #define LOGIC_P(S)  (x86_parity(r) != 0)
 #define LOGIC_L(S)  SIGN(S, r)
 #define LOGIC_LE(S) ((int##S##_t)r <= 0)
-#define LOGIC_LOAD(S)                                        \
-	const uint##S##_t r = (uint##S##_t)cpu->cc.result;   \
+#define LOGIC_LOAD(S)                                                                                        \
+	const uint##S##_t r = (uint##S##_t)cpu->cc.result;                                                   \
 	(void)r
 
-#define FOR_COND(X, ...)                                                                                  \
-	X(O, O, , __VA_ARGS__) X(NO, O, !, __VA_ARGS__) X(B, B, , __VA_ARGS__) X(AE, B, !, __VA_ARGS__)   \
-	X(E, E, , __VA_ARGS__) X(NE, E, !, __VA_ARGS__) X(BE, BE, , __VA_ARGS__) X(A, BE, !, __VA_ARGS__) \
-	X(S, S, , __VA_ARGS__) X(NS, S, !, __VA_ARGS__) X(P, P, , __VA_ARGS__) X(NP, P, !, __VA_ARGS__)   \
-	X(L, L, , __VA_ARGS__) X(GE, L, !, __VA_ARGS__) X(LE, LE, , __VA_ARGS__) X(G, LE, !, __VA_ARGS__)
+#define FOR_COND(X, ...)                                                                                     \
+	X(O, O, , __VA_ARGS__)                                                                               \
+	X(NO, O, !, __VA_ARGS__) X(B, B, , __VA_ARGS__) X(AE, B, !, __VA_ARGS__) X(E, E, , __VA_ARGS__)      \
+		X(NE, E, !, __VA_ARGS__) X(BE, BE, , __VA_ARGS__) X(A, BE, !, __VA_ARGS__)                   \
+			X(S, S, , __VA_ARGS__) X(NS, S, !, __VA_ARGS__) X(P, P, , __VA_ARGS__)               \
+				X(NP, P, !, __VA_ARGS__) X(L, L, , __VA_ARGS__) X(GE, L, !, __VA_ARGS__)     \
+					X(LE, LE, , __VA_ARGS__) X(G, LE, !, __VA_ARGS__)
 
-#define CONDITIONAL(C, base_, not_, W, K)                     \
-	HANDLER(jcc_##C##_##K##_##W)                          \
-	{                                                     \
-		K##_LOAD(W);                                  \
-		if (not_ K##_##base_(W))                      \
-			TAKE(cpu, op);                        \
-		OP_NEXT(cpu, op);                             \
-	}                                                     \
-	HANDLER(setcc_##C##_##K##_##W)                        \
-	{                                                     \
-		K##_LOAD(W);                                  \
-		WR_8(op->dst, not_ K##_##base_(W));           \
-		OP_NEXT(cpu, op);                             \
-	}                                                     \
-	HANDLER(cmov32_##C##_##K##_##W)                       \
-	{                                                     \
-		K##_LOAD(W);                                  \
-		const uint64_t from = (not_ K##_##base_(W)) ? cpu->r[op->src] : cpu->r[op->dst]; \
-		cpu->r[op->dst] = (uint32_t)from;             \
-		OP_NEXT(cpu, op);                             \
-	}                                                     \
-	HANDLER(cmov64_##C##_##K##_##W)                       \
-	{                                                     \
-		K##_LOAD(W);                                  \
-		cpu->r[op->dst] = (not_ K##_##base_(W)) ? cpu->r[op->src] : cpu->r[op->dst]; \
-		OP_NEXT(cpu, op);                             \
+#define CONDITIONAL(C, base_, not_, W, K)                                                                    \
+	HANDLER(jcc_##C##_##K##_##W)                                                                         \
+	{                                                                                                    \
+		K##_LOAD(W);                                                                                 \
+		if (not_ K##_##base_(W))                                                                     \
+			TAKE(cpu, op);                                                                       \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(setcc_##C##_##K##_##W)                                                                       \
+	{                                                                                                    \
+		K##_LOAD(W);                                                                                 \
+		WR_8(op->dst, not_ K##_##base_(W));                                                          \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(cmov32_##C##_##K##_##W)                                                                      \
+	{                                                                                                    \
+		K##_LOAD(W);                                                                                 \
+		const uint64_t from = (not_ K##_##base_(W)) ? cpu->r[op->src] : cpu->r[op->dst];             \
+		cpu->r[op->dst] = (uint32_t)from;                                                            \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(cmov64_##C##_##K##_##W)                                                                      \
+	{                                                                                                    \
+		K##_LOAD(W);                                                                                 \
+		cpu->r[op->dst] = (not_ K##_##base_(W)) ? cpu->r[op->src] : cpu->r[op->dst];                 \
+		OP_NEXT(cpu, op);                                                                            \
 	}
 #define CONDITIONAL_WIDTH(W, K) FOR_COND(CONDITIONAL, W, K)
 FOR_BITS(CONDITIONAL_WIDTH, SUB)
@@ -134,9 +138,11 @@ struct cond_row {
 	x86_op_fn *jcc[16], *setcc[16], *cmov32[16], *cmov64[16];
 };
 #define COND_ENTRY(C, base_, not_, form_, W, K) form_##_##C##_##K##_##W,
-#define COND_ROW(W, K)                                                                                                \
-	[LOG_##W] = {{FOR_COND(COND_ENTRY, jcc, W, K)}, {FOR_COND(COND_ENTRY, setcc, W, K)},                          \
-		     {FOR_COND(COND_ENTRY, cmov32, W, K)}, {FOR_COND(COND_ENTRY, cmov64, W, K)}},
+#define COND_ROW(W, K)                                                                                       \
+	[LOG_##W] = {{FOR_COND(COND_ENTRY, jcc, W, K)},                                                      \
+		     {FOR_COND(COND_ENTRY, setcc, W, K)},                                                    \
+		     {FOR_COND(COND_ENTRY, cmov32, W, K)},                                                   \
+		     {FOR_COND(COND_ENTRY, cmov64, W, K)}},
 static const struct cond_row sub_rows[4] = {FOR_BITS(COND_ROW, SUB)};
 static const struct cond_row logic_rows[4] = {FOR_BITS(COND_ROW, LOGIC)};
 
@@ -268,91 +274,83 @@ static struct x86_op *op_at_rip(struct x86_cpu *cpu, struct x86_op *op)
 }
 
 /* An indirect jump: the jump cache inline, all else out of line. CS is flat: RIP is linear. */
-#define GO_TO_RIP(rip_)                                                                 \
-	do {                                                                            \
-		const uint64_t to_ = (rip_);                                            \
-		struct x86_op *const target_ = x86_jump_probe(cpu, cpu->code, to_);     \
-		cpu->rip = to_;                                                         \
-		if (UNLIKELY(!target_) || attention(cpu))                               \
-			OP_TAIL(op_at_rip, cpu, op);                                    \
-		cpu->r[REG_RIP] = to_ - target_->off;                                   \
-		OP_GOTO(cpu, target_);                                                  \
+#define GO_TO_RIP(rip_)                                                                                      \
+	do {                                                                                                 \
+		const uint64_t to_ = (rip_);                                                                 \
+		struct x86_op *const target_ = x86_jump_probe(cpu, cpu->code, to_);                          \
+		cpu->rip = to_;                                                                              \
+		if (UNLIKELY(!target_) || attention(cpu))                                                    \
+			OP_TAIL(op_at_rip, cpu, op);                                                         \
+		cpu->r[REG_RIP] = to_ - target_->off;                                                        \
+		OP_GOTO(cpu, target_);                                                                       \
 	} while (0)
 
 /* In 64-bit mode a target must be canonical before anything changes. */
-#define CANONICAL_GUARD_64(to_)                                                                  \
-	if (UNLIKELY((uint64_t)((int64_t)(to_) >> 47) + 1 > 1) && !x86_canonical(cpu, to_))      \
+#define CANONICAL_GUARD_64(to_)                                                                              \
+	if (UNLIKELY((uint64_t)((int64_t)(to_) >> 47) + 1 > 1) && !x86_canonical(cpu, to_))                  \
 		OP_TAIL(op_miss_general, cpu, op);
 #define CANONICAL_GUARD_32(to_)
 
 #define STACK_GUARD_64
-#define STACK_GUARD_32                                                        \
-	if (UNLIKELY(!(cpu->flat_segments >> SEG_SS & 1)))                    \
+#define STACK_GUARD_32                                                                                       \
+	if (UNLIKELY(!(cpu->flat_segments >> SEG_SS & 1)))                                                   \
 		OP_TAIL(op_miss_general, cpu, op);
 
-#define CALLS(S)                                                                         \
-	HANDLER(call_##S)                                                                \
-	{                                                                                \
-		STACK_GUARD_##S                                                          \
-		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);           \
-		LOOKUP_AT(p, S, to, write)                                               \
-		ST(S, p, (uint##S##_t)op_rip_next(cpu, op));                             \
-		cpu->r[REG_RSP] = to;                                                    \
-		TAKE(cpu, op);                                                           \
-	}                                                                                \
-	HANDLER(ret_##S)                                                                 \
-	{                                                                                \
-		STACK_GUARD_##S                                                          \
-		const uint##S##_t from = RD_##S(REG_RSP);                                \
-		LOOKUP_AT(p, S, from, read)                                              \
-		const uint64_t target = LD(S, p);                                        \
-		CANONICAL_GUARD_##S(target)                                              \
-		cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8 + op->imm);                 \
-		GO_TO_RIP(target);                                                       \
-	}                                                                                \
-	HANDLER(jmp_r_##S)                                                               \
-	{                                                                                \
-		const uint64_t target = RD_##S(op->src);                                 \
-		CANONICAL_GUARD_##S(target)                                              \
-		GO_TO_RIP(target);                                                       \
-	}                                                                                \
-	HANDLER(call_r_##S)                                                              \
-	{                                                                                \
-		STACK_GUARD_##S                                                          \
-		const uint64_t target = RD_##S(op->src);                                 \
-		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);           \
-		CANONICAL_GUARD_##S(target)                                              \
-		LOOKUP_AT(p, S, to, write)                                               \
-		ST(S, p, (uint##S##_t)op_rip_next(cpu, op));                             \
-		cpu->r[REG_RSP] = to;                                                    \
-		GO_TO_RIP(target);                                                       \
-	}                                                                                \
+#define CALLS(S)                                                                                             \
+	HANDLER(call_##S)                                                                                    \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);               \
+		LOOKUP_AT(p, S, to, write)                                                                   \
+		ST(S, p, (uint##S##_t)op_rip_next(cpu, op));                                                 \
+		cpu->r[REG_RSP] = to;                                                                        \
+		TAKE(cpu, op);                                                                               \
+	}                                                                                                    \
+	HANDLER(ret_##S)                                                                                     \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t from = RD_##S(REG_RSP);                                    \
+		LOOKUP_AT(p, S, from, read)                                                                  \
+		const uint64_t target = LD(S, p);                                                            \
+		CANONICAL_GUARD_##S(target) cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8 + op->imm);         \
+		GO_TO_RIP(target);                                                                           \
+	}                                                                                                    \
+	HANDLER(jmp_r_##S)                                                                                   \
+	{                                                                                                    \
+		const uint64_t target = RD_##S(op->src);                                                     \
+		CANONICAL_GUARD_##S(target) GO_TO_RIP(target);                                               \
+	}                                                                                                    \
+	HANDLER(call_r_##S)                                                                                  \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint64_t target = RD_##S(op->src);                                     \
+		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);                               \
+		CANONICAL_GUARD_##S(target) LOOKUP_AT(p, S, to, write)                                       \
+			ST(S, p, (uint##S##_t)op_rip_next(cpu, op));                                         \
+		cpu->r[REG_RSP] = to;                                                                        \
+		GO_TO_RIP(target);                                                                           \
+	}                                                                                                    \
 	FOR_EA(INDIRECT_MEMORY, S)
-#define INDIRECT_MEMORY(EA, S)                                                           \
-	HANDLER(jmp_m_##EA##_##S)                                                        \
-	{                                                                                \
-		LOOKUP(p, S, EA, read)                                                   \
-		const uint64_t target = LD(S, p);                                        \
-		CANONICAL_GUARD_##S(target)                                              \
-		GO_TO_RIP(target);                                                       \
-	}                                                                                \
-	HANDLER(call_m_##EA##_##S)                                                       \
-	{                                                                                \
-		STACK_GUARD_##S                                                          \
-		LOOKUP(p, S, EA, read)                                                   \
-		const uint64_t target = LD(S, p);                                        \
-		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);           \
-		CANONICAL_GUARD_##S(target)                                              \
-		LOOKUP_AT(q, S, to, write)                                               \
-		ST(S, q, (uint##S##_t)op_rip_next(cpu, op));                             \
-		cpu->r[REG_RSP] = to;                                                    \
-		GO_TO_RIP(target);                                                       \
+#define INDIRECT_MEMORY(EA, S)                                                                               \
+	HANDLER(jmp_m_##EA##_##S)                                                                            \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, read)                                                                       \
+		const uint64_t target = LD(S, p);                                                            \
+		CANONICAL_GUARD_##S(target) GO_TO_RIP(target);                                               \
+	}                                                                                                    \
+	HANDLER(call_m_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		STACK_GUARD_##S LOOKUP(p, S, EA, read) const uint64_t target = LD(S, p);                     \
+		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);                               \
+		CANONICAL_GUARD_##S(target) LOOKUP_AT(q, S, to, write)                                       \
+			ST(S, q, (uint##S##_t)op_rip_next(cpu, op));                                         \
+		cpu->r[REG_RSP] = to;                                                                        \
+		GO_TO_RIP(target);                                                                           \
 	}
 CALLS(32)
 CALLS(64)
 #define INDIRECT_FORM(EA, S, form_) [EA_##EA] = form_##_m_##EA##_##S,
-static x86_op_fn *const jmp_memory[2][EA_KINDS] = {{FOR_EA(INDIRECT_FORM, 32, jmp)}, {FOR_EA(INDIRECT_FORM, 64, jmp)}};
-static x86_op_fn *const call_memory[2][EA_KINDS] = {{FOR_EA(INDIRECT_FORM, 32, call)}, {FOR_EA(INDIRECT_FORM, 64, call)}};
+static x86_op_fn *const jmp_memory[2][EA_KINDS] = {{FOR_EA(INDIRECT_FORM, 32, jmp)},
+						   {FOR_EA(INDIRECT_FORM, 64, jmp)}};
+static x86_op_fn *const call_memory[2][EA_KINDS] = {{FOR_EA(INDIRECT_FORM, 32, call)},
+						    {FOR_EA(INDIRECT_FORM, 64, call)}};
 
 static bool lower_indirect(struct x86_lowering *l, struct x86_op *op, bool call)
 {

@@ -1,40 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fast handlers that move data: MOV, MOVZX, MOVSX, MOVSXD, LEA, PUSH, POP, LEAVE, XCHG between registers, sign extension.
+ * Fast handlers that move data: MOV, MOVZX, MOVSX, MOVSXD, LEA, PUSH, POP, LEAVE, XCHG between registers,
+ * sign extension.
  */
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/x86/fast.h"
 
-#define MOVE_MEMORY(EA, S, _)                        \
-	HANDLER(mov_rm_##EA##_##S)                   \
-	{                                            \
-		LOOKUP(p, S, EA, read)               \
-		WR_##S(op->dst, LD(S, p));           \
-		OP_NEXT(cpu, op);                    \
-	}                                            \
-	HANDLER(mov_mr_##EA##_##S)                   \
-	{                                            \
-		LOOKUP(p, S, EA, write)              \
-		ST(S, p, RD_##S(op->src));           \
-		OP_NEXT(cpu, op);                    \
-	}                                            \
-	HANDLER(mov_mi_##EA##_##S)                   \
-	{                                            \
-		LOOKUP(p, S, EA, write)              \
-		ST(S, p, (uint##S##_t)op->imm);      \
-		OP_NEXT(cpu, op);                    \
+#define MOVE_MEMORY(EA, S, _)                                                                                \
+	HANDLER(mov_rm_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, read)                                                                       \
+		WR_##S(op->dst, LD(S, p));                                                                   \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(mov_mr_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ST(S, p, RD_##S(op->src));                                                                   \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(mov_mi_##EA##_##S)                                                                           \
+	{                                                                                                    \
+		LOOKUP(p, S, EA, write)                                                                      \
+		ST(S, p, (uint##S##_t)op->imm);                                                              \
+		OP_NEXT(cpu, op);                                                                            \
 	}
-#define MOVE_WIDTH(S, _)                             \
-	HANDLER(mov_rr_##S)                          \
-	{                                            \
-		WR_##S(op->dst, RD_##S(op->src));    \
-		OP_NEXT(cpu, op);                    \
-	}                                            \
-	HANDLER(mov_ri_##S)                          \
-	{                                            \
-		WR_##S(op->dst, (uint##S##_t)op->imm); \
-		OP_NEXT(cpu, op);                    \
-	}                                            \
+#define MOVE_WIDTH(S, _)                                                                                     \
+	HANDLER(mov_rr_##S)                                                                                  \
+	{                                                                                                    \
+		WR_##S(op->dst, RD_##S(op->src));                                                            \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(mov_ri_##S)                                                                                  \
+	{                                                                                                    \
+		WR_##S(op->dst, (uint##S##_t)op->imm);                                                       \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
 	FOR_EA(MOVE_MEMORY, S, _)
 FOR_BITS(MOVE_WIDTH, _)
 
@@ -42,8 +43,11 @@ struct move_row {
 	x86_op_fn *rr, *ri, *rm[EA_KINDS], *mr[EA_KINDS], *mi[EA_KINDS];
 };
 #define MOVE_FORM(EA, S, form_) [EA_##EA] = mov_##form_##_##EA##_##S,
-#define MOVE_ROW(S, _)                                                                                           \
-	[LOG_##S] = {mov_rr_##S, mov_ri_##S, {FOR_EA(MOVE_FORM, S, rm)}, {FOR_EA(MOVE_FORM, S, mr)},             \
+#define MOVE_ROW(S, _)                                                                                       \
+	[LOG_##S] = {mov_rr_##S,                                                                             \
+		     mov_ri_##S,                                                                             \
+		     {FOR_EA(MOVE_FORM, S, rm)},                                                             \
+		     {FOR_EA(MOVE_FORM, S, mr)},                                                             \
 		     {FOR_EA(MOVE_FORM, S, mi)}},
 static const struct move_row move_rows[4] = {FOR_BITS(MOVE_ROW, _)};
 
@@ -76,20 +80,21 @@ static bool lower_mov(struct x86_lowering *l, struct x86_op *op)
 	return true;
 }
 
-/* Widening: from F bits (type T when signed) to 32 or 64. Byte sources are byte offsets, destinations numbers. */
-#define WIDEN_MEMORY(EA, name_, F, S, T)                                     \
-	HANDLER(name_##_rm_##EA##_##S)                                       \
-	{                                                                    \
-		LOOKUP(p, F, EA, read)                                       \
-		WR_##S(op->dst, (uint##S##_t)(T)LD(F, p));                   \
-		OP_NEXT(cpu, op);                                            \
+/* Widening: from F bits (type T when signed) to 32 or 64. Byte sources are byte offsets, destinations
+ * numbers. */
+#define WIDEN_MEMORY(EA, name_, F, S, T)                                                                     \
+	HANDLER(name_##_rm_##EA##_##S)                                                                       \
+	{                                                                                                    \
+		LOOKUP(p, F, EA, read)                                                                       \
+		WR_##S(op->dst, (uint##S##_t)(T)LD(F, p));                                                   \
+		OP_NEXT(cpu, op);                                                                            \
 	}
-#define WIDEN(name_, F, S, T)                                                \
-	HANDLER(name_##_rr_##S)                                              \
-	{                                                                    \
-		WR_##S(op->dst, (uint##S##_t)(T)RD_##F(op->src));            \
-		OP_NEXT(cpu, op);                                            \
-	}                                                                    \
+#define WIDEN(name_, F, S, T)                                                                                \
+	HANDLER(name_##_rr_##S)                                                                              \
+	{                                                                                                    \
+		WR_##S(op->dst, (uint##S##_t)(T)RD_##F(op->src));                                            \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
 	FOR_EA(WIDEN_MEMORY, name_, F, S, T)
 WIDEN(movzx8, 8, 32, uint8_t)
 WIDEN(movzx16, 16, 32, uint16_t)
@@ -103,7 +108,13 @@ struct widen_row {
 	x86_op_fn *rr, *rm[EA_KINDS];
 };
 #define WIDEN_FORM(EA, name_, S) [EA_##EA] = name_##_rm_##EA##_##S,
-#define WIDEN_ROW(name_, S)      {name_##_rr_##S, {FOR_EA(WIDEN_FORM, name_, S)}}
+#define WIDEN_ROW(name_, S)                                                                                  \
+	{                                                                                                    \
+		name_##_rr_##S,                                                                              \
+		{                                                                                            \
+			FOR_EA(WIDEN_FORM, name_, S)                                                         \
+		}                                                                                            \
+	}
 /* [signed][16-bit source][64-bit result]; a zero-extended 64-bit result is that of 32 bits. */
 static const struct widen_row widen_rows[2][2][2] = {
 	{{WIDEN_ROW(movzx8, 32), WIDEN_ROW(movzx8, 32)}, {WIDEN_ROW(movzx16, 32), WIDEN_ROW(movzx16, 32)}},
@@ -111,7 +122,8 @@ static const struct widen_row widen_rows[2][2][2] = {
 };
 static const struct widen_row widen_movsxd = WIDEN_ROW(movsx32, 64);
 
-static bool lower_widen(struct x86_lowering *l, struct x86_op *op, const struct widen_row *row, bool from_byte)
+static bool lower_widen(struct x86_lowering *l, struct x86_op *op, const struct widen_row *row,
+			bool from_byte)
 {
 	const struct x86_insn *in = l->in;
 	enum x86_ea ea;
@@ -170,45 +182,41 @@ static bool lower_lea(struct x86_lowering *l, struct x86_op *op)
 
 /* The stack, 64 bits wide in 64-bit mode, 32 bits wide in 32-bit mode with a flat, wide stack segment. */
 #define STACK_GUARD_64
-#define STACK_GUARD_32                                                        \
-	if (UNLIKELY(!(cpu->flat_segments >> SEG_SS & 1)))                    \
+#define STACK_GUARD_32                                                                                       \
+	if (UNLIKELY(!(cpu->flat_segments >> SEG_SS & 1)))                                                   \
 		OP_TAIL(op_miss_general, cpu, op);
-#define STACK(S, _)                                                           \
-	HANDLER(push_r_##S)                                                   \
-	{                                                                     \
-		STACK_GUARD_##S                                               \
-		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8); \
-		LOOKUP_AT(p, S, to, write)                                    \
-		ST(S, p, RD_##S(op->src));                                    \
-		cpu->r[REG_RSP] = to;                                         \
-		OP_NEXT(cpu, op);                                             \
-	}                                                                     \
-	HANDLER(push_i_##S)                                                   \
-	{                                                                     \
-		STACK_GUARD_##S                                               \
-		const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8); \
-		LOOKUP_AT(p, S, to, write)                                    \
-		ST(S, p, (uint##S##_t)op->imm);                               \
-		cpu->r[REG_RSP] = to;                                         \
-		OP_NEXT(cpu, op);                                             \
-	}                                                                     \
-	HANDLER(pop_r_##S)                                                    \
-	{                                                                     \
-		STACK_GUARD_##S                                               \
-		const uint##S##_t from = RD_##S(REG_RSP);                     \
-		LOOKUP_AT(p, S, from, read)                                   \
-		cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8);                \
-		cpu->r[op->dst] = LD(S, p);                                   \
-		OP_NEXT(cpu, op);                                             \
-	}                                                                     \
-	HANDLER(leave_##S)                                                    \
-	{                                                                     \
-		STACK_GUARD_##S                                               \
-		const uint##S##_t from = RD_##S(REG_RBP);                     \
-		LOOKUP_AT(p, S, from, read)                                   \
-		cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8);                \
-		cpu->r[REG_RBP] = LD(S, p);                                   \
-		OP_NEXT(cpu, op);                                             \
+#define STACK(S, _)                                                                                          \
+	HANDLER(push_r_##S)                                                                                  \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);               \
+		LOOKUP_AT(p, S, to, write)                                                                   \
+		ST(S, p, RD_##S(op->src));                                                                   \
+		cpu->r[REG_RSP] = to;                                                                        \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(push_i_##S)                                                                                  \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t to = (uint##S##_t)(cpu->r[REG_RSP] - S / 8);               \
+		LOOKUP_AT(p, S, to, write)                                                                   \
+		ST(S, p, (uint##S##_t)op->imm);                                                              \
+		cpu->r[REG_RSP] = to;                                                                        \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(pop_r_##S)                                                                                   \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t from = RD_##S(REG_RSP);                                    \
+		LOOKUP_AT(p, S, from, read)                                                                  \
+		cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8);                                               \
+		cpu->r[op->dst] = LD(S, p);                                                                  \
+		OP_NEXT(cpu, op);                                                                            \
+	}                                                                                                    \
+	HANDLER(leave_##S)                                                                                   \
+	{                                                                                                    \
+		STACK_GUARD_##S const uint##S##_t from = RD_##S(REG_RBP);                                    \
+		LOOKUP_AT(p, S, from, read)                                                                  \
+		cpu->r[REG_RSP] = (uint##S##_t)(from + S / 8);                                               \
+		cpu->r[REG_RBP] = LD(S, p);                                                                  \
+		OP_NEXT(cpu, op);                                                                            \
 	}
 STACK(32, _)
 STACK(64, _)
@@ -256,14 +264,14 @@ static bool lower_leave(struct x86_lowering *l, struct x86_op *op)
 	return true;
 }
 
-#define EXCHANGE(S, _)                                        \
-	HANDLER(xchg_rr_##S)                                  \
-	{                                                     \
-		const uint##S##_t a = RD_##S(op->dst);        \
-		const uint##S##_t b = RD_##S(op->src);        \
-		WR_##S(op->dst, b);                           \
-		WR_##S(op->src, a);                           \
-		OP_NEXT(cpu, op);                             \
+#define EXCHANGE(S, _)                                                                                       \
+	HANDLER(xchg_rr_##S)                                                                                 \
+	{                                                                                                    \
+		const uint##S##_t a = RD_##S(op->dst);                                                       \
+		const uint##S##_t b = RD_##S(op->src);                                                       \
+		WR_##S(op->dst, b);                                                                          \
+		WR_##S(op->src, a);                                                                          \
+		OP_NEXT(cpu, op);                                                                            \
 	}
 FOR_BITS(EXCHANGE, _)
 

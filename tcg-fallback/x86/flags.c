@@ -23,8 +23,7 @@ static uint64_t first_operand(const struct x86_lazy_flags *cc)
 	case CC_SBB:
 		carry = CC_KIND(cc->op) == CC_SBB;
 		return (cc->result + cc->source + carry) & width_mask(cc->op);
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 

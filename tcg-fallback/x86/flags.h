@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lazy status flags. An operation leaves its result and what else the flags need in cpu->cc; they are computed when asked for,
- * mostly by a conditional jump that needs one comparison. Intel SDM vol. 1, 3.4.3.1.
+ * Lazy status flags. An operation leaves its result and what else the flags need in cpu->cc; they are
+ * computed when asked for, mostly by a conditional jump that needs one comparison. Intel SDM vol. 1, 3.4.3.1.
  *
  *   operation   result          source            CF                 OF
  *   ADD         a + b           b                 result < b         signs of a = result - b, b, result
@@ -24,7 +24,7 @@ enum x86_cc_kind { CC_EFLAGS, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, 
 /* x86_lazy_flags.op: the kind and log2 of the width in bytes. */
 #define CC_OP(kind, log2_size) ((uint32_t)(kind) << 2 | (uint32_t)(log2_size))
 #define CC_KIND(op)            ((op) >> 2)
-#define CC_BITS(op)            (8u << ((op) & 3))
+#define CC_BITS(op)            (8u << ((op)&3))
 
 #define CC_SOURCE_CF 1u
 #define CC_SOURCE_OF 2u
@@ -32,8 +32,22 @@ enum x86_cc_kind { CC_EFLAGS, CC_ADD, CC_ADC, CC_SUB, CC_SBB, CC_LOGIC, CC_INC, 
 
 /* Condition codes as in the opcodes of Jcc; an odd one is the negation of the one below it. */
 enum x86_cond {
-	COND_O, COND_NO, COND_B, COND_AE, COND_E, COND_NE, COND_BE, COND_A,
-	COND_S, COND_NS, COND_P, COND_NP, COND_L, COND_GE, COND_LE, COND_G
+	COND_O,
+	COND_NO,
+	COND_B,
+	COND_AE,
+	COND_E,
+	COND_NE,
+	COND_BE,
+	COND_A,
+	COND_S,
+	COND_NS,
+	COND_P,
+	COND_NP,
+	COND_L,
+	COND_GE,
+	COND_LE,
+	COND_G
 };
 
 static inline void cc_set(struct x86_cpu *cpu, uint32_t op, uint64_t result, uint64_t source)

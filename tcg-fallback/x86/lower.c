@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From guest bytes to a block of ops. A block goes on past conditional jumps until an instruction that always leaves, the end of
- * the page, or code that is there already. An instruction that crosses into the next page is a block of its own, since the
- * next page may be mapped elsewhere tomorrow.
+ * From guest bytes to a block of ops. A block goes on past conditional jumps until an instruction that always
+ * leaves, the end of the page, or code that is there already. An instruction that crosses into the next page
+ * is a block of its own, since the next page may be mapped elsewhere tomorrow.
  */
 #include "tcg-fallback/x86/lower.h"
 
@@ -16,7 +16,8 @@
 
 #define INSN_SLOTS ((sizeof(struct x86_insn) + sizeof(struct x86_op) - 1) / sizeof(struct x86_op))
 
-/* Is the displacement, counted from the page, a number of 32 bits? Else r[REG_PAGE] as index helps by a page. */
+/* Is the displacement, counted from the page, a number of 32 bits? Else r[REG_PAGE] as index helps by a page.
+ */
 static void lower_rip_relative(const struct x86_lowering *l, struct x86_op *op)
 {
 	int64_t disp = l->in->disp + l->off + l->in->len;
@@ -91,8 +92,8 @@ static void lower_call(struct x86_lowering *l, struct x86_op *op)
 static bool lower_fast(struct x86_lowering *l, struct x86_op *op)
 {
 	*op = (struct x86_op){.slots = 1, .base = REG_ZERO, .index = REG_ZERO};
-	return x86_lower_alu(l, op) || x86_lower_move(l, op) || x86_lower_shift(l, op) || x86_lower_branch(l, op) ||
-	       x86_lower_misc(l, op);
+	return x86_lower_alu(l, op) || x86_lower_move(l, op) || x86_lower_shift(l, op) ||
+	       x86_lower_branch(l, op) || x86_lower_misc(l, op);
 }
 
 static void lower_insn(struct x86_lowering *l)
@@ -133,9 +134,11 @@ static enum x86_decode_status decode_at(struct x86_cpu *cpu, const struct x86_de
 	return x86_decode(mode, bytes, avail, in);
 }
 
-/* The instruction at the end of a page, with bytes of the next. The second page's address is stored when it was needed. */
-static enum x86_decode_status decode_crossing(struct x86_cpu *cpu, const struct x86_decode_mode *mode, uint64_t linear,
-					      uint64_t gpa, struct x86_insn *in, uint64_t *page)
+/* The instruction at the end of a page, with bytes of the next. The second page's address is stored when it
+ * was needed. */
+static enum x86_decode_status decode_crossing(struct x86_cpu *cpu, const struct x86_decode_mode *mode,
+					      uint64_t linear, uint64_t gpa, struct x86_insn *in,
+					      uint64_t *page)
 {
 	unsigned first = PAGE_SIZE - (gpa & ~PAGE_MASK);
 	uint64_t second = cpu->mode_bits == 64 ? linear + first : (uint32_t)(linear + first);
@@ -174,7 +177,8 @@ static void lower_whole(struct x86_lowering *l, struct x86_block *block, x86_op_
 }
 
 /* One instruction at l->off of the block's page. False: the block ends before it. */
-static bool lower_next(struct x86_lowering *l, struct x86_block *block, const struct x86_decode_mode *mode, uint64_t linear)
+static bool lower_next(struct x86_lowering *l, struct x86_block *block, const struct x86_decode_mode *mode,
+		       uint64_t linear)
 {
 	uint64_t gpa = block->page[0] + l->off;
 	struct x86_insn in;
@@ -199,7 +203,8 @@ static bool lower_next(struct x86_lowering *l, struct x86_block *block, const st
 	return true;
 }
 
-static void lower_all(struct x86_lowering *l, struct x86_block *block, const struct x86_decode_mode *mode, uint64_t linear)
+static void lower_all(struct x86_lowering *l, struct x86_block *block, const struct x86_decode_mode *mode,
+		      uint64_t linear)
 {
 	for (unsigned i = 0; i < CODE_BLOCK_INSNS; i++) {
 		if (!lower_next(l, block, mode, linear) || l->ended)
@@ -213,13 +218,15 @@ struct x86_block *x86_lower_block(struct x86_cpu *cpu, uint64_t linear, uint64_t
 {
 	struct x86_code *code = cpu->code;
 	struct x86_block *block = (void *)x86_code_reserve(code, 2 + CODE_BLOCK_SLOTS + 4);
-	struct x86_lowering l = {.cpu = cpu, .mode = x86_code_mode(cpu), .off = gpa & ~PAGE_MASK, .cc_op = CC_UNKNOWN};
+	struct x86_lowering l = {
+		.cpu = cpu, .mode = x86_code_mode(cpu), .off = gpa & ~PAGE_MASK, .cc_op = CC_UNKNOWN};
 	struct x86_decode_mode mode;
 
 	if (!block)
 		return NULL;
 	code->used -= CODE_BLOCK_SLOTS + 4; /* given back: a fault may end this here */
-	*block = (struct x86_block){.page = {gpa & PAGE_MASK, UINT64_MAX}, .start = (uint16_t)l.off, .mode = (uint8_t)l.mode};
+	*block = (struct x86_block){
+		.page = {gpa & PAGE_MASK, UINT64_MAX}, .start = (uint16_t)l.off, .mode = (uint8_t)l.mode};
 	block->ops = l.op = (struct x86_op *)(void *)block + 2;
 	x86_code_decode_mode(cpu, l.mode, &mode);
 	lower_all(&l, block, &mode, linear);

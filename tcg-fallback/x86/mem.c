@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guest memory as instructions see it, in full: segment checks, canonical form, translation, alignment checking, data
- * breakpoints, devices, page-crossing. The inline lookups of tlb.h are tried first. Intel SDM vol. 3: 5.3 (limits),
- * 5.4 (types), 3.3.7.1 (canonical), 6.15 (#AC).
+ * Guest memory as instructions see it, in full: segment checks, canonical form, translation, alignment
+ * checking, data breakpoints, devices, page-crossing. The inline lookups of tlb.h are tried first. Intel SDM
+ * vol. 3: 5.3 (limits), 5.4 (types), 3.3.7.1 (canonical), 6.15 (#AC).
  */
 #include "tcg-fallback/x86/mem.h"
 
@@ -76,7 +76,9 @@ static struct x86_place place_cached(struct x86_cpu *cpu, uint64_t linear, enum 
 		return none;
 	entry = &table->entry[x86_tlb_index(linear)];
 	info = table->info[x86_tlb_index(linear)];
-	if (access == X86_READ ? entry->rd != page : access == X86_EXECUTE ? entry->ex != page : entry->rd != page)
+	if (access == X86_READ      ? entry->rd != page
+	    : access == X86_EXECUTE ? entry->ex != page
+				    : entry->rd != page)
 		return none;
 	if (access == X86_WRITE && entry->wr != page && !(info & TLB_INFO_WRITABLE))
 		return none;
@@ -87,7 +89,8 @@ static struct x86_place place_cached(struct x86_cpu *cpu, uint64_t linear, enum 
 		const struct x86_region *region = x86_vm_region(cpu->vm, place.gpa);
 
 		/* The code that kept the page from being written inline may be gone by now. */
-		if (region && !atomic_load_explicit(x86_region_lines(region, place.gpa), memory_order_relaxed))
+		if (region &&
+		    !atomic_load_explicit(x86_region_lines(region, place.gpa), memory_order_relaxed))
 			entry->wr = page;
 	}
 	return place;
@@ -118,7 +121,8 @@ static struct x86_place place_walked(struct x86_cpu *cpu, uint64_t linear, enum 
 	return place;
 }
 
-struct x86_place x86_locate(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, enum x86_tlb_class class)
+struct x86_place x86_locate(struct x86_cpu *cpu, uint64_t linear, enum x86_access access,
+			    enum x86_tlb_class class)
 {
 	struct x86_tlb_table *table = x86_tlb_table_of(cpu, class);
 	struct x86_place place = place_cached(cpu, linear, access, table);
@@ -236,7 +240,8 @@ static void places_read(struct x86_cpu *cpu, uint64_t linear, void *dst, size_t 
 		place_read(cpu, &place[1], (uint8_t *)dst + first, len - first);
 }
 
-static void places_write(struct x86_cpu *cpu, uint64_t linear, const void *src, size_t len, enum x86_tlb_class class)
+static void places_write(struct x86_cpu *cpu, uint64_t linear, const void *src, size_t len,
+			 enum x86_tlb_class class)
 {
 	struct x86_place place[2];
 	unsigned first = places(cpu, linear, len, X86_WRITE, class, place);
@@ -246,7 +251,8 @@ static void places_write(struct x86_cpu *cpu, uint64_t linear, const void *src, 
 		place_write(cpu, &place[1], (const uint8_t *)src + first, len - first);
 }
 
-/* Alignment checking is on and the access is misaligned. On hardware this comes before #PF, after #GP and #SS. */
+/* Alignment checking is on and the access is misaligned. On hardware this comes before #PF, after #GP and
+ * #SS. */
 static void check_alignment(struct x86_cpu *cpu, uint64_t linear, unsigned size)
 {
 	if (cpu->cpl == 3 && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM) && (linear & (size - 1)))
@@ -280,24 +286,25 @@ void x86_linear_st(struct x86_cpu *cpu, unsigned seg, uint64_t linear, uint64_t 
 		x86_debug_data(cpu, linear, size, true);
 }
 
-#define ACCESSORS(bits, bytes)                                                                                         \
-	uint##bits##_t x86_ld##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset)                                \
-	{                                                                                                              \
-		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, false);                                       \
-		const void *p = x86_tlb_read(cpu, linear, bytes);                                                      \
-                                                                                                                       \
-		return p ? GUEST_LD(guest##bits, p) : (uint##bits##_t)x86_linear_ld(cpu, seg, linear, bytes);          \
-	}                                                                                                              \
-                                                                                                                       \
-	void x86_st##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint##bits##_t value)                    \
-	{                                                                                                              \
-		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, true);                                        \
-		void *p = x86_tlb_write(cpu, linear, bytes);                                                           \
-                                                                                                                       \
-		if (p)                                                                                                 \
-			GUEST_ST(guest##bits, p, value);                                                               \
-		else                                                                                                   \
-			x86_linear_st(cpu, seg, linear, value, bytes);                                                 \
+#define ACCESSORS(bits, bytes)                                                                               \
+	uint##bits##_t x86_ld##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset)                      \
+	{                                                                                                    \
+		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, false);                             \
+		const void *p = x86_tlb_read(cpu, linear, bytes);                                            \
+                                                                                                             \
+		return p ? GUEST_LD(guest##bits, p)                                                          \
+			 : (uint##bits##_t)x86_linear_ld(cpu, seg, linear, bytes);                           \
+	}                                                                                                    \
+                                                                                                             \
+	void x86_st##bits(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint##bits##_t value)          \
+	{                                                                                                    \
+		uint64_t linear = x86_linear_of(cpu, seg, offset, bytes, true);                              \
+		void *p = x86_tlb_write(cpu, linear, bytes);                                                 \
+                                                                                                             \
+		if (p)                                                                                       \
+			GUEST_ST(guest##bits, p, value);                                                     \
+		else                                                                                         \
+			x86_linear_st(cpu, seg, linear, value, bytes);                                       \
 	}
 ACCESSORS(8, 1)
 ACCESSORS(16, 2)
@@ -374,11 +381,11 @@ static bool lockable(const struct x86_cpu *cpu, uint64_t linear, unsigned size)
 }
 
 /*
- * What x86_vm_wrote does may stop all CPUs, so an exclusive section ends before the code marks are looked at: writes inside it
- * are raw.
+ * What x86_vm_wrote does may stop all CPUs, so an exclusive section ends before the code marks are looked at:
+ * writes inside it are raw.
  */
-static void places_write_raw(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, const void *src,
-			     unsigned len)
+static void places_write_raw(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first,
+			     const void *src, unsigned len)
 {
 	for (unsigned i = 0; i < (first < len ? 2 : 1); i++) {
 		const uint8_t *from = (const uint8_t *)src + (i ? first : 0);
@@ -391,7 +398,8 @@ static void places_write_raw(struct x86_cpu *cpu, const struct x86_place place[2
 	}
 }
 
-/* A compare-and-swap that no host instruction can do: misaligned, page-crossing, ROM or a device. Alone, it is atomic. */
+/* A compare-and-swap that no host instruction can do: misaligned, page-crossing, ROM or a device. Alone, it
+ * is atomic. */
 static bool swap_alone(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, void *expected,
 		       const void *desired, unsigned len)
 {
@@ -410,20 +418,21 @@ static bool swap_alone(struct x86_cpu *cpu, const struct x86_place place[2], uns
 }
 
 /* A register that counts is never found as it was just read: comparing again could go on for ever. */
-static bool swap_device(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first, const void *desired,
-			unsigned len)
+static bool swap_device(struct x86_cpu *cpu, const struct x86_place place[2], unsigned first,
+			const void *desired, unsigned len)
 {
 	places_write_raw(cpu, place, first, desired, len);
 	return true;
 }
 
-#define SWAP(bits)                                                                                                     \
-	do {                                                                                                           \
-		uint##bits##_t want = (uint##bits##_t)*expected;                                                       \
-		bool done = __atomic_compare_exchange_n((uint##bits##_t *)(void *)p, &want, (uint##bits##_t)desired,      \
-							false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                    \
-		*expected = want;                                                                                      \
-		return done;                                                                                           \
+#define SWAP(bits)                                                                                           \
+	do {                                                                                                 \
+		uint##bits##_t want = (uint##bits##_t) * expected;                                           \
+		bool done = __atomic_compare_exchange_n((uint##bits##_t *)(void *)p, &want,                  \
+							(uint##bits##_t)desired, false, __ATOMIC_SEQ_CST,    \
+							__ATOMIC_SEQ_CST);                                   \
+		*expected = want;                                                                            \
+		return done;                                                                                 \
 	} while (0)
 
 static bool swap_host(uint8_t *p, uint64_t *expected, uint64_t desired, unsigned size)
@@ -463,8 +472,8 @@ static bool swap_host128(uint8_t *p, uint64_t want[2], const uint64_t desired[2]
 #endif
 
 /* The places of a locked operation, checked; *direct: the host's atomics can serve it. */
-static unsigned swap_places(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size, struct x86_place place[2],
-			    bool *direct)
+static unsigned swap_places(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size,
+			    struct x86_place place[2], bool *direct)
 {
 	uint64_t linear = x86_linear_of(cpu, seg, offset, size, true);
 	unsigned first;
@@ -487,7 +496,8 @@ static void swap_done(struct x86_cpu *cpu, const struct x86_place place[2], unsi
 		x86_vm_wrote(cpu, place[1].gpa, size - first);
 }
 
-bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected, uint64_t desired)
+bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected,
+	     uint64_t desired)
 {
 	struct x86_place place[2];
 	bool direct, done;
@@ -503,7 +513,8 @@ bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_b
 	return done;
 }
 
-bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t expected[2], const uint64_t desired[2])
+bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t expected[2],
+		const uint64_t desired[2])
 {
 	struct x86_place place[2];
 	bool direct, done;

@@ -27,8 +27,8 @@ void x86_st(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t value, 
 void x86_ld_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, void *dst, size_t len);
 void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void *src, size_t len);
 /*
- * Raises #AC when alignment checking is on and the operand is no multiple of `alignment`, a power of two: for what is then
- * accessed by x86_ld_bytes or x86_st_bytes. Segment and canonical form come first.
+ * Raises #AC when alignment checking is on and the operand is no multiple of `alignment`, a power of two: for
+ * what is then accessed by x86_ld_bytes or x86_st_bytes. Segment and canonical form come first.
  */
 void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write);
 /* Raises what a write of len bytes would raise (read-modify-write checks this before it reads). */
@@ -36,9 +36,9 @@ void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t 
 
 /*
  * Locked compare-and-swap with all the checks of a write; size_bytes 1, 2, 4, 8, any alignment. True when
- * swapped; else *expected becomes what was found. On a device, *expected is what the caller has just read, and
- * always swapped. The 128-bit form: the caller has refused misaligned
- * addresses; what was found is written back, as the processor does.
+ * swapped; else *expected becomes what was found. On a device, *expected is what the caller has just read,
+ * and always swapped. The 128-bit form: the caller has refused misaligned addresses; what was found is
+ * written back, as the processor does.
  */
 bool x86_cas(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned size_bytes, uint64_t *expected,
 	     uint64_t desired);
@@ -46,8 +46,9 @@ bool x86_cas128(struct x86_cpu *cpu, unsigned seg, uint64_t offset, uint64_t exp
 		const uint64_t desired[2]);
 
 /*
- * Host pointer to [linear, linear + len) when it lies in one page of RAM that may be accessed so without any further effect
- * (write: dirty, no decoded code); NULL otherwise. Raises #PF. Valid until the instruction ends, whatever else it accesses.
+ * Host pointer to [linear, linear + len) when it lies in one page of RAM that may be accessed so without any
+ * further effect (write: dirty, no decoded code); NULL otherwise. Raises #PF. Valid until the instruction
+ * ends, whatever else it accesses.
  */
 void *x86_span(struct x86_cpu *cpu, uint64_t linear, size_t len, bool write);
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Accesses that instructions make beside their operands: descriptor tables and TSS by linear address with supervisor rights,
- * stacks at an explicit privilege, guest-physical reads. Intel SDM vol. 3, 4.6.1 (implicit supervisor-mode accesses).
+ * Accesses that instructions make beside their operands: descriptor tables and TSS by linear address with
+ * supervisor rights, stacks at an explicit privilege, guest-physical reads. Intel SDM vol. 3, 4.6.1 (implicit
+ * supervisor-mode accesses).
  */
 #include <string.h>
 
 #include "tcg-fallback/x86/access.h"
 
 /* One access of up to 8 bytes that may cross a page; raises like any other. */
-static void system_access(struct x86_cpu *cpu, uint64_t linear, void *value, size_t len, enum x86_access access,
-			  enum x86_tlb_class class)
+static void system_access(struct x86_cpu *cpu, uint64_t linear, void *value, size_t len,
+			  enum x86_access access, enum x86_tlb_class class)
 {
 	struct x86_place place[2];
 	size_t first = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
@@ -21,7 +22,8 @@ static void system_access(struct x86_cpu *cpu, uint64_t linear, void *value, siz
 		first = len;
 	place[0] = x86_locate(cpu, linear, access, class);
 	if (first < len)
-		place[1] = x86_locate(cpu, cpu->long_mode ? linear + first : (uint32_t)(linear + first), access, class);
+		place[1] = x86_locate(cpu, cpu->long_mode ? linear + first : (uint32_t)(linear + first),
+				      access, class);
 	if (!value)
 		return;
 	for (size_t done = 0, i = 0; done < len; i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The page walker: tables to translation, rights, accessed and dirty bits. It keeps nothing: caching is the TLB's work.
- * Intel SDM vol. 3: 4.3 (32-bit), 4.4 (PAE), 4.5 (4- and 5-level), 4.6 (rights), 4.7 (error codes), 4.8 (A and D).
+ * The page walker: tables to translation, rights, accessed and dirty bits. It keeps nothing: caching is the
+ * TLB's work. Intel SDM vol. 3: 4.3 (32-bit), 4.4 (PAE), 4.5 (4- and 5-level), 4.6 (rights), 4.7 (error
+ * codes), 4.8 (A and D).
  *
  *   63 62  59 58  52 51            12 11  9  8   7   6   5   4   3   2   1   0
  *   NX  key  ignored  address           -    G   PS  D   A  PCD PWT U/S R/W  P
@@ -22,13 +23,13 @@
 #define LEVELS_MAX 5
 
 struct walk {
-	unsigned count;               /* entries visited */
-	uint64_t entry[LEVELS_MAX];   /* as read */
-	uint64_t at[LEVELS_MAX];      /* guest-physical address of each */
-	unsigned entry_size;          /* 4 or 8 */
+	unsigned count;             /* entries visited */
+	uint64_t entry[LEVELS_MAX]; /* as read */
+	uint64_t at[LEVELS_MAX];    /* guest-physical address of each */
+	unsigned entry_size;        /* 4 or 8 */
 	unsigned page_bits;
-	uint64_t page;                /* guest-physical base of the page */
-	uint64_t rights;              /* U and W of all levels, NX of any */
+	uint64_t page;   /* guest-physical base of the page */
+	uint64_t rights; /* U and W of all levels, NX of any */
 	unsigned key;
 	bool present, reserved;
 };
@@ -60,11 +61,11 @@ static bool table_set(struct x86_cpu *cpu, uint64_t gpa, unsigned size, uint64_t
 		return true;
 	p = region->hva + (gpa - region->gpa);
 	if (size == 8)
-		done = __atomic_compare_exchange_n((uint64_t *)(void *)p, &old, old | bits, false, __ATOMIC_SEQ_CST,
-						   __ATOMIC_SEQ_CST);
-	else
-		done = __atomic_compare_exchange_n((uint32_t *)(void *)p, &old32, old32 | (uint32_t)bits, false,
+		done = __atomic_compare_exchange_n((uint64_t *)(void *)p, &old, old | bits, false,
 						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	else
+		done = __atomic_compare_exchange_n((uint32_t *)(void *)p, &old32, old32 | (uint32_t)bits,
+						   false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	if (done && atomic_load_explicit(x86_region_lines(region, gpa), memory_order_relaxed))
 		x86_vm_wrote(cpu, gpa, size);
 	return done;
@@ -159,15 +160,16 @@ static void walk_tables(struct x86_cpu *cpu, uint64_t linear, struct walk *walk)
 {
 	*walk = (struct walk){.count = 0};
 	if (cpu->long_mode)
-		walk_long(cpu, linear, cpu->cr3 & cpu->phys_mask & 0x000ffffffffff000ull, (cpu->cr4 & CR4_LA57) ? 5 : 4,
-			  walk);
+		walk_long(cpu, linear, cpu->cr3 & cpu->phys_mask & 0x000ffffffffff000ull,
+			  (cpu->cr4 & CR4_LA57) ? 5 : 4, walk);
 	else if (cpu->cr4 & CR4_PAE)
 		walk_pae(cpu, (uint32_t)linear, walk);
 	else
 		walk_32(cpu, (uint32_t)linear, walk);
 }
 
-/* Rights of a class on the page, dirty bit aside. Intel SDM vol. 3, 4.6.1 and 4.6.2. *key: PKU alone forbids it. */
+/* Rights of a class on the page, dirty bit aside. Intel SDM vol. 3, 4.6.1 and 4.6.2. *key: PKU alone forbids
+ * it. */
 static bool allowed(const struct x86_cpu *cpu, const struct walk *walk, enum x86_access access,
 		    enum x86_tlb_class class, bool *key)
 {
@@ -244,7 +246,10 @@ int x86_mmu_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, e
 	cpu->tlb->walks++;
 	if (!(cpu->cr0 & CR0_PG)) {
 		*mapping = (struct x86_mapping){.gpa = linear & PAGE_MASK & cpu->phys_mask & cpu->a20_mask,
-						.read = true, .write = true, .execute = true, .user = true,
+						.read = true,
+						.write = true,
+						.execute = true,
+						.user = true,
 						.page_bits = 12};
 		return 0;
 	}

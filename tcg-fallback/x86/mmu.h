@@ -17,15 +17,16 @@ enum x86_access { X86_READ = 0, X86_WRITE = 1, X86_EXECUTE = 2 };
 #define PF_KEY      0x20u
 
 struct x86_mapping {
-	uint64_t gpa;       /* of the 4 KiB page that holds the address, A20 applied */
-	bool read, write, execute; /* allowed to the class that asked; write: only once the dirty bit is set */
+	uint64_t gpa; /* of the 4 KiB page that holds the address, A20 applied */
+	bool read, write,
+		execute; /* allowed to the class that asked; write: only once the dirty bit is set */
 	bool user, global;
-	uint8_t page_bits;  /* 12, 21, 22 or 30 */
+	uint8_t page_bits; /* 12, 21, 22 or 30 */
 };
 
 /*
- * Translates for an access of this class and sets accessed and dirty bits. 0, or -1 with *code the error code of the #PF.
- * The address is canonical (the caller has checked).
+ * Translates for an access of this class and sets accessed and dirty bits. 0, or -1 with *code the error code
+ * of the #PF. The address is canonical (the caller has checked).
  */
 int x86_mmu_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, enum x86_tlb_class class,
 		 struct x86_mapping *mapping, uint32_t *code);

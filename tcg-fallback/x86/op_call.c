@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ops that call an instruction's general, slow or vector form, which needs its struct x86_insn in the following slots; what
- * fast handlers hand over when a lookup fails; and the ends of blocks.
+ * Ops that call an instruction's general, slow or vector form, which needs its struct x86_insn in the
+ * following slots; what fast handlers hand over when a lookup fails; and the ends of blocks.
  */
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/core/tlb.h"
@@ -23,12 +23,12 @@ struct x86_op *x86_op_at_rip(struct x86_cpu *cpu)
 }
 
 /* The rest of a handler that may have run out of code to go to. */
-#define OP_GOTO_OR_LEAVE(cpu, next)           \
-	do {                                  \
-		struct x86_op *at_ = (next);  \
-		if (!at_)                     \
-			return NULL;          \
-		OP_GOTO(cpu, at_);            \
+#define OP_GOTO_OR_LEAVE(cpu, next)                                                                          \
+	do {                                                                                                 \
+		struct x86_op *at_ = (next);                                                                 \
+		if (!at_)                                                                                    \
+			return NULL;                                                                         \
+		OP_GOTO(cpu, at_);                                                                           \
 	} while (0)
 
 struct x86_op *op_stale(struct x86_cpu *cpu, struct x86_op *op)
@@ -116,8 +116,8 @@ struct x86_op *op_raise_gp(struct x86_cpu *cpu, struct x86_op *op)
 }
 
 /*
- * Executes the op's instruction by its general form. An op that relies on how the one before it left the flags (OP_NO_ENTRY)
- * must not be gone on with, for general forms leave them in another way.
+ * Executes the op's instruction by its general form. An op that relies on how the one before it left the
+ * flags (OP_NO_ENTRY) must not be gone on with, for general forms leave them in another way.
  */
 static struct x86_op *execute_generally(struct x86_cpu *cpu, struct x86_op *op)
 {
@@ -131,9 +131,10 @@ static struct x86_op *execute_generally(struct x86_cpu *cpu, struct x86_op *op)
 }
 
 /*
- * The inline lookup of cpu->miss failed. When the TLB can be filled the op is tried again; near the end of a page it may cross
- * into the next and would miss for ever, so there, and for all that cannot be inlined, the general form executes it. It does
- * so too when the same instruction misses again: its two operands may want the same entry, and drive each other out for ever.
+ * The inline lookup of cpu->miss failed. When the TLB can be filled the op is tried again; near the end of a
+ * page it may cross into the next and would miss for ever, so there, and for all that cannot be inlined, the
+ * general form executes it. It does so too when the same instruction misses again: its two operands may want
+ * the same entry, and drive each other out for ever.
  */
 static struct x86_op *miss(struct x86_cpu *cpu, struct x86_op *op, bool write)
 {

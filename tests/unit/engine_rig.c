@@ -93,7 +93,8 @@ static void build_tables(struct rig *rig)
 
 static void enter_long_mode(struct x86_cpu *cpu)
 {
-	const struct x86_segment data = {.limit = UINT32_MAX, .attributes = 0xc093, .selector = 0x10, .usable = true};
+	const struct x86_segment data = {
+		.limit = UINT32_MAX, .attributes = 0xc093, .selector = 0x10, .usable = true};
 
 	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
 		cpu->seg[i] = data;
@@ -112,10 +113,17 @@ static void enter_long_mode(struct x86_cpu *cpu)
 int rig_init(struct rig *rig, unsigned cpu_count)
 {
 	*rig = (struct rig){.cpu_count = cpu_count};
-	rig->host = (struct x86_host){
-		.opaque = rig, .mmio_read = mmio_read, .mmio_write = mmio_write, .pio_read = port_read,
-		.pio_write = port_write, .intr_acknowledge = no_interrupt, .apic_msr_read = apic_msr_read,
-		.apic_msr_write = apic_msr_write, .cr8_read = cr8_read, .cr8_write = cr8_write, .ferr = ferr};
+	rig->host = (struct x86_host){.opaque = rig,
+				      .mmio_read = mmio_read,
+				      .mmio_write = mmio_write,
+				      .pio_read = port_read,
+				      .pio_write = port_write,
+				      .intr_acknowledge = no_interrupt,
+				      .apic_msr_read = apic_msr_read,
+				      .apic_msr_write = apic_msr_write,
+				      .cr8_read = cr8_read,
+				      .cr8_write = cr8_write,
+				      .ferr = ferr};
 	rig->ram = mmap(NULL, RIG_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (rig->ram == MAP_FAILED)
 		return -1;

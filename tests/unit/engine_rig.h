@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM of the built-in engine without devices, for tests and benchmarks: RAM from 0, CPUs in 64-bit mode at CPL 0 with an
- * identity map of 1 GiB, and one port that ends the run.
+ * A VM of the built-in engine without devices, for tests and benchmarks: RAM from 0, CPUs in 64-bit mode at
+ * CPL 0 with an identity map of 1 GiB, and one port that ends the run.
  */
 #pragma once
 
@@ -11,12 +11,12 @@
 #include "tcg-fallback/core/vm.h"
 
 #define RIG_RAM_SIZE  (16u << 20)
-#define RIG_PML4      0x1000u   /* page tables: 0x1000 to 0x3fff */
+#define RIG_PML4      0x1000u /* page tables: 0x1000 to 0x3fff */
 #define RIG_CODE      0x100000u
-#define RIG_STACK     0x80000u  /* of CPU 0; the next ones 4 KiB above */
+#define RIG_STACK     0x80000u /* of CPU 0; the next ones 4 KiB above */
 #define RIG_DATA      0x200000u
 #define RIG_PORT_EXIT 0xf4
-#define RIG_PORT_MARK 0xf5      /* remembers the host's stack pointer */
+#define RIG_PORT_MARK 0xf5 /* remembers the host's stack pointer */
 #define RIG_CPUS_MAX  4
 
 struct rig {

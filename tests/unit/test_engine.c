@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The built-in engine as a whole on small payloads: blocks and links, dispatch that does not grow the stack, code that is
- * overwritten by the CPU itself, by another one and by the host, accesses across pages, devices, locked operations of two CPUs.
- * The payloads are assembled with the test.
+ * The built-in engine as a whole on small payloads: blocks and links, dispatch that does not grow the stack,
+ * code that is overwritten by the CPU itself, by another one and by the host, accesses across pages, devices,
+ * locked operations of two CPUs. The payloads are assembled with the test.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,10 +17,10 @@
 #include "tcg-fallback/core/phys.h"
 #include "tests/unit/engine_rig.h"
 
-#define PAYLOAD(name_, text_)                                                                    \
-	extern const uint8_t name_##_begin[], name_##_end[];                                     \
-	__asm__(".pushsection .rodata\n.code64\n.globl " #name_ "_begin, " #name_ "_end\n" #name_ "_begin:\n" text_ \
-		"\n" #name_ "_end:\n.popsection")
+#define PAYLOAD(name_, text_)                                                                                \
+	extern const uint8_t name_##_begin[], name_##_end[];                                                 \
+	__asm__(".pushsection .rodata\n.code64\n.globl " #name_ "_begin, " #name_ "_end\n" #name_            \
+		"_begin:\n" text_ "\n" #name_ "_end:\n.popsection")
 #define EXIT "out %al, $0xf4\n"
 
 static void start(struct rig *rig, unsigned cpus)
@@ -42,10 +42,12 @@ static void loops_and_flags(void **state)
 	rig_free(&rig);
 }
 
-/* Calls, returns, indirect jumps and conditional ones, a million times, with the depth of the host's stack taken twice. */
-PAYLOAD(deep, "out %al, $0xf5\n mov $200000, %ecx\n lea 5f(%rip), %rdx\n"
-	      "1: call 3f\n call *%rdx\n jmp 2f\n nop\n 2: test $1, %cl\n jz 4f\n nop\n 4: dec %ecx\n jnz 1b\n"
-	      "mov $1, %eax\n out %al, $0xf5\n" EXIT "3: push %rbx\n pop %rbx\n ret\n 5: ret\n");
+/* Calls, returns, indirect jumps and conditional ones, a million times, with the depth of the host's stack
+ * taken twice. */
+PAYLOAD(deep,
+	"out %al, $0xf5\n mov $200000, %ecx\n lea 5f(%rip), %rdx\n"
+	"1: call 3f\n call *%rdx\n jmp 2f\n nop\n 2: test $1, %cl\n jz 4f\n nop\n 4: dec %ecx\n jnz 1b\n"
+	"mov $1, %eax\n out %al, $0xf5\n" EXIT "3: push %rbx\n pop %rbx\n ret\n 5: ret\n");
 
 static void dispatch_keeps_the_stack(void **state)
 {
@@ -59,9 +61,11 @@ static void dispatch_keeps_the_stack(void **state)
 	rig_free(&rig);
 }
 
-/* The store changes the immediate of the instruction right behind it, in the same block, on each of three rounds. */
-PAYLOAD(patch_self, "xor %ebx, %ebx\n mov $3, %ecx\n 1: mov %cl, 2f+1(%rip)\n 2: mov $0x7f, %al\n movzx %al, %eax\n"
-		    "add %eax, %ebx\n dec %ecx\n jnz 1b\n" EXIT);
+/* The store changes the immediate of the instruction right behind it, in the same block, on each of three
+ * rounds. */
+PAYLOAD(patch_self,
+	"xor %ebx, %ebx\n mov $3, %ecx\n 1: mov %cl, 2f+1(%rip)\n 2: mov $0x7f, %al\n movzx %al, %eax\n"
+	"add %eax, %ebx\n dec %ecx\n jnz 1b\n" EXIT);
 
 static void own_code_changes_at_once(void **state)
 {
@@ -76,7 +80,8 @@ static void own_code_changes_at_once(void **state)
 }
 
 /* Data beside code: the page is slow to write, but nothing is decoded again. */
-PAYLOAD(data_beside, "mov $100000, %ecx\n 1: incl 2f(%rip)\n dec %ecx\n jnz 1b\n mov 2f(%rip), %eax\n" EXIT ".balign 64\n 2: .long 5\n");
+PAYLOAD(data_beside, "mov $100000, %ecx\n 1: incl 2f(%rip)\n dec %ecx\n jnz 1b\n mov 2f(%rip), %eax\n" EXIT
+		     ".balign 64\n 2: .long 5\n");
 
 static void data_in_a_code_page(void **state)
 {
@@ -109,7 +114,8 @@ static void host_writes_are_seen(void **state)
 }
 
 /* A page that held code and holds none any more becomes writable without a detour. */
-PAYLOAD(fill_page, "mov $0x300000, %rdi\n call *%rdi\n mov $0x300000, %rdi\n mov $512, %ecx\n xor %eax, %eax\n rep stosq\n"
+PAYLOAD(fill_page, "mov $0x300000, %rdi\n call *%rdi\n mov $0x300000, %rdi\n mov $512, %ecx\n xor %eax, "
+		   "%eax\n rep stosq\n"
 		   "movq $1, 0x300800\n movq $1, 0x300800\n" EXIT);
 
 static void reused_pages_become_plain(void **state)
@@ -127,7 +133,8 @@ static void reused_pages_become_plain(void **state)
 }
 
 /* Loads and stores across a page, an instruction across a page. */
-PAYLOAD(crossing, "mov $0x1122334455667788, %rax\n mov $0x200ffd, %rbx\n mov %rax, (%rbx)\n mov (%rbx), %rcx\n addl $1, (%rbx)\n"
+PAYLOAD(crossing, "mov $0x1122334455667788, %rax\n mov $0x200ffd, %rbx\n mov %rax, (%rbx)\n mov (%rbx), "
+		  "%rcx\n addl $1, (%rbx)\n"
 		  "lock incl (%rbx)\n mov (%rbx), %rdx\n" EXIT);
 
 static void page_crossing(void **state)
@@ -145,7 +152,8 @@ static void page_crossing(void **state)
 	rig_free(&rig);
 }
 
-PAYLOAD(device, "mov $0x10000000, %rbx\n movl $0x12345678, 0x24(%rbx)\n mov 0x30(%rbx), %eax\n cmpl $0x12345678, (%rbx)\n sete %cl\n" EXIT);
+PAYLOAD(device, "mov $0x10000000, %rbx\n movl $0x12345678, 0x24(%rbx)\n mov 0x30(%rbx), %eax\n cmpl "
+		"$0x12345678, (%rbx)\n sete %cl\n" EXIT);
 
 static void devices_by_callback(void **state)
 {
@@ -157,7 +165,8 @@ static void devices_by_callback(void **state)
 	assert_int_equal(rig.mmio_gpa, 0x10000000);
 	assert_int_equal(rig.mmio_size, 4);
 	assert_int_equal(rig.cpu[0]->r[REG_RAX], 0x12345678);
-	assert_int_equal(rig.cpu[0]->r[REG_RCX] & 0xff, 1); /* flags of a comparison that no fast handler made */
+	assert_int_equal(rig.cpu[0]->r[REG_RCX] & 0xff,
+			 1); /* flags of a comparison that no fast handler made */
 	rig_free(&rig);
 }
 
@@ -210,11 +219,14 @@ static void locked_operations(void **state)
 	rig_free(&rig);
 }
 
-/* CPU 0 rewrites the function that CPU 1 calls, then tells it by a flag; CPU 1 serialises and must run the new code. */
+/* CPU 0 rewrites the function that CPU 1 calls, then tells it by a flag; CPU 1 serialises and must run the
+ * new code. */
 PAYLOAD(writer, "mov $1, %ecx\n 1: mov %cl, 0x300001\n mov %ecx, 0x200000\n 2: cmp %ecx, 0x200040\n jne 2b\n"
 		"inc %ecx\n cmp $100, %ecx\n jne 1b\n" EXIT);
-PAYLOAD(reader, "xor %r12d, %r12d\n mov $1, %esi\n 1: cmp %esi, 0x200000\n jne 1b\n xor %eax, %eax\n cpuid\n mov $0x300000, %edi\n"
-		"call *%rdi\n cmp %eax, %esi\n je 2f\n inc %r12d\n 2: mov %esi, 0x200040\n inc %esi\n cmp $100, %esi\n jne 1b\n" EXIT);
+PAYLOAD(reader, "xor %r12d, %r12d\n mov $1, %esi\n 1: cmp %esi, 0x200000\n jne 1b\n xor %eax, %eax\n cpuid\n "
+		"mov $0x300000, %edi\n"
+		"call *%rdi\n cmp %eax, %esi\n je 2f\n inc %r12d\n 2: mov %esi, 0x200040\n inc %esi\n cmp "
+		"$100, %esi\n jne 1b\n" EXIT);
 
 static void code_changed_by_another_cpu(void **state)
 {

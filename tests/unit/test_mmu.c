@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Model check of page walker and TLB: random 4-level tables, rights, control bits, accesses and changes, each access compared
- * with a walker that is written here from the manual's words and remembers nothing. A missed invalidation, a right too many or a
- * missing accessed bit shows as a difference. Intel SDM vol. 3, 4.5 to 4.10.
+ * Model check of page walker and TLB: random 4-level tables, rights, control bits, accesses and changes, each
+ * access compared with a walker that is written here from the manual's words and remembers nothing. A missed
+ * invalidation, a right too many or a missing accessed bit shows as a difference. Intel SDM vol. 3, 4.5
+ * to 4.10.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,8 @@
 #include "tcg-fallback/x86/access.h"
 #include "tests/unit/engine_rig.h"
 
-/* The tables are a tree: 2 x 2 x 4 x 4 slots in use, each table at one place only, so a change has known addresses. */
+/* The tables are a tree: 2 x 2 x 4 x 4 slots in use, each table at one place only, so a change has known
+ * addresses. */
 #define TABLES  0xc00000u
 #define DATA    0x800000u
 #define FAN_TOP 2
@@ -74,7 +76,8 @@ static uint64_t slot_of(unsigned level, const unsigned index[4])
 
 static uint64_t linear_of(const unsigned index[4])
 {
-	return (uint64_t)index[0] << 39 | (uint64_t)index[1] << 30 | (uint64_t)index[2] << 21 | (uint64_t)index[3] << 12;
+	return (uint64_t)index[0] << 39 | (uint64_t)index[1] << 30 | (uint64_t)index[2] << 21 |
+	       (uint64_t)index[3] << 12;
 }
 
 static uint64_t random_flags(struct model *m)
@@ -87,7 +90,8 @@ static uint64_t random_flags(struct model *m)
 
 static uint64_t random_leaf(struct model *m, unsigned level)
 {
-	uint64_t flags = random_flags(m) | (chance(m, 2) ? D : 0) | (chance(m, 3) ? G : 0) | (uint64_t)(next(m) & 3) << 59;
+	uint64_t flags = random_flags(m) | (chance(m, 2) ? D : 0) | (chance(m, 3) ? G : 0) |
+			 (uint64_t)(next(m) & 3) << 59;
 
 	if (level == 3)
 		return flags | PS;
@@ -122,12 +126,14 @@ static void fill_tree(struct model *m)
 	}
 }
 
-/* The naive walker. Returns the error code, or UINT32_MAX and *gpa; sets A and D when the access is allowed. */
+/* The naive walker. Returns the error code, or UINT32_MAX and *gpa; sets A and D when the access is allowed.
+ */
 static uint32_t naive(struct model *m, uint64_t linear, enum x86_access access, uint64_t *gpa)
 {
 	struct x86_cpu *cpu = m->cpu;
 	bool user = cpu->cpl == 3, write = access == X86_WRITE, fetch = access == X86_EXECUTE;
-	bool nxe = cpu->efer & EFER_NXE, writable = true, user_page = true, executable = true, key_fault = false, ok = true;
+	bool nxe = cpu->efer & EFER_NXE, writable = true, user_page = true, executable = true,
+	     key_fault = false, ok = true;
 	uint32_t code = (write ? 2 : 0) | (user ? 4 : 0) | (fetch && (nxe || (cpu->cr4 & CR4_SMEP)) ? 16 : 0);
 	uint64_t table = cpu->cr3, slots[4], entry = 0;
 	unsigned count = 0, level, key;
@@ -138,7 +144,8 @@ static uint32_t naive(struct model *m, uint64_t linear, enum x86_access access, 
 		if (!(entry & P))
 			return code;
 		if ((entry & 0xfff0000000000ull) || ((entry & NX) && !nxe) || (level == 4 && (entry & PS)) ||
-		    (level == 2 && (entry & PS) && (entry & 0x1fe000)) || (level == 3 && (entry & PS) && (entry & 0x3fffe000)))
+		    (level == 2 && (entry & PS) && (entry & 0x1fe000)) ||
+		    (level == 3 && (entry & PS) && (entry & 0x3fffe000)))
 			return code | 1 | 8;
 		writable = writable && (entry & W);
 		user_page = user_page && (entry & U);
@@ -165,7 +172,8 @@ static uint32_t naive(struct model *m, uint64_t linear, enum x86_access access, 
 		return code | 1 | (key_fault ? 32 : 0);
 	for (unsigned i = 0; i < count; i++)
 		*entry_at(m, slots[i]) |= A | (write && i + 1 == count ? D : 0);
-	*gpa = (entry & 0xfffffff000ull & ~((1ull << (3 + 9 * level)) - 1)) | (linear & ((1ull << (3 + 9 * level)) - 1));
+	*gpa = (entry & 0xfffffff000ull & ~((1ull << (3 + 9 * level)) - 1)) |
+	       (linear & ((1ull << (3 + 9 * level)) - 1));
 	return UINT32_MAX;
 }
 
@@ -218,7 +226,8 @@ static void compare_access(struct model *m)
 		assert_int_equal(value, old);
 	if (want == UINT32_MAX && access == X86_WRITE)
 		assert_int_equal(m->rig.ram[gpa], value);
-	/* Bits that a cached translation had set before may have been cleared behind its back only by a flushed change. */
+	/* Bits that a cached translation had set before may have been cleared behind its back only by a
+	 * flushed change. */
 	assert_memory_equal(m->rig.ram + TABLES, expected, sizeof(expected));
 }
 
