@@ -3,6 +3,10 @@
  * The reset control register. Knows nothing of what a reset does. Intel 82371SB data sheet, RC register
  * (0xcf9).
  *
+ * The register shares its address with the second byte of PCI's CONFADD (0xcf8), and the access's size tells them apart: the
+ * chipset takes double words at 0xcf8 as CONFADD and anything smaller as I/O ports. So the range is all four bytes; there is no
+ * PCI here, and a guest that looks for it by double words must not reset the machine.
+ *
  *   7..4: 0      3: full reset (power cycle), kept      2: rising edge resets      1: hard, else CPU only 0:
  * 0
  */
@@ -15,6 +19,8 @@
 #include "vmm/core/bus.h"
 #include "vmm/core/device.h"
 
+#define CONFADD_ADDRESS 0xcf8
+#define CONFADD_SIZE    4
 #define RESET_PORT_CPU  0x04
 #define RESET_PORT_HARD 0x02
 #define RESET_PORT_KEPT 0x0e
@@ -28,14 +34,25 @@ struct reset_port {
 
 static uint64_t reset_port_read(void *opaque, uint64_t offset, unsigned size_bytes)
 {
-	return ((struct reset_port *)opaque)->value;
+	const struct reset_port *port = opaque;
+	const unsigned at = RESET_PORT_ADDRESS - CONFADD_ADDRESS;
+	uint64_t value = UINT64_MAX;
+
+	if (size_bytes < CONFADD_SIZE && at - offset < size_bytes)
+		value ^= (uint64_t)(uint8_t)~port->value << 8 * (at - offset);
+	return value;
 }
 
 static void reset_port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size_bytes)
 {
 	struct reset_port *port = opaque;
-	bool rises = (value & RESET_PORT_CPU) && !(port->value & RESET_PORT_CPU);
+	const unsigned at = RESET_PORT_ADDRESS - CONFADD_ADDRESS;
+	bool rises;
 
+	if (size_bytes == CONFADD_SIZE || at - offset >= size_bytes)
+		return;
+	value >>= 8 * (at - offset);
+	rises = (value & RESET_PORT_CPU) && !(port->value & RESET_PORT_CPU);
 	port->value = value & RESET_PORT_KEPT;
 	if (rises && port->config.reset)
 		port->config.reset(port->config.reset_opaque, value & RESET_PORT_HARD);
@@ -48,7 +65,7 @@ static void reset_port_reset(struct device *device)
 
 static void reset_port_destroy(struct device *device)
 {
-	bus_remove(((struct reset_port *)device)->pio, RESET_PORT_ADDRESS);
+	bus_remove(((struct reset_port *)device)->pio, CONFADD_ADDRESS);
 	free(device);
 }
 
@@ -65,7 +82,7 @@ static const struct device_class reset_port_class = {
 };
 
 static const struct bus_ops reset_port_ops = {
-	.read = reset_port_read, .write = reset_port_write, .size_max = 1};
+	.read = reset_port_read, .write = reset_port_write, .size_max = CONFADD_SIZE};
 
 struct device *reset_port_create(const struct device_env *env, const struct reset_port_config *config,
 				 struct err *err)
@@ -87,8 +104,8 @@ struct device *reset_port_create(const struct device_env *env, const struct rese
 	port->pio = env->pio;
 	if (bus_add(env->pio,
 		    &(struct bus_range){.name = "reset-port",
-					.base = RESET_PORT_ADDRESS,
-					.size = 1,
+					.base = CONFADD_ADDRESS,
+					.size = CONFADD_SIZE,
 					.ops = &reset_port_ops,
 					.opaque = port,
 					.lock = env->lock},

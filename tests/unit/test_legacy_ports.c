@@ -137,6 +137,16 @@ static void reset_port(void **state)
 	assert_int_equal(board->calls, 2);
 	assert_int_equal(board->last_value, 0);
 	assert_int_equal(in(board, 0xcf9, 1), 0x04);
+	/* A double word at 0xcf8 is an address of PCI's configuration space, with bits 15-8 of device and function. */
+	out(board, 0xcf9, 0x00, 1);
+	out(board, 0xcf8, 0x80000408, 4);
+	assert_int_equal(board->calls, 2);
+	assert_int_equal(in(board, 0xcf9, 1), 0x00);
+	assert_int_equal(in(board, 0xcf8, 4), UINT32_MAX);
+	out(board, 0xcf8, 0x0408, 2);
+	assert_int_equal(board->calls, 3);
+	assert_int_equal(in(board, 0xcf8, 2), 0x04ff);
+	assert_int_equal(in(board, 0xcfa, 1), 0xff);
 	board_destroy(board, port);
 	(void)state;
 }
