@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a hostile guest may try against the engine's caches and its run loop: code at the borders of pages and of memory,
- * page tables that share a page with code, locked operations on devices, requests that outlive a reset. Drives the engine
- * by core/vm.h as the adapter does.
+ * What a hostile guest may try against the engine's caches and its run loop: code at the borders of pages and
+ * of memory, page tables that share a page with code, locked operations on devices, requests that outlive a
+ * reset. Drives the engine by core/vm.h as the adapter does.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +68,8 @@ static int intr_acknowledge(void *opaque, unsigned cpu)
 	return -1;
 }
 
-/* A CPU in 32-bit protected mode with flat segments and no descriptor tables: any exception is a triple fault. */
+/* A CPU in 32-bit protected mode with flat segments and no descriptor tables: any exception is a triple
+ * fault. */
 static void start_flat(struct hostile *hostile, uint32_t rip)
 {
 	struct x86_cpu *cpu = hostile->cpu;
@@ -89,8 +90,12 @@ static int setup(void **state)
 {
 	struct hostile *hostile = calloc(1, sizeof(*hostile));
 
-	hostile->host = (struct x86_host){.opaque = hostile, .mmio_read = mmio_read, .mmio_write = mmio_write,
-		.pio_read = pio_read, .pio_write = pio_write, .intr_acknowledge = intr_acknowledge};
+	hostile->host = (struct x86_host){.opaque = hostile,
+					  .mmio_read = mmio_read,
+					  .mmio_write = mmio_write,
+					  .pio_read = pio_read,
+					  .pio_write = pio_write,
+					  .intr_acknowledge = intr_acknowledge};
 	hostile->ram = aligned_alloc(4096, RAM_SIZE);
 	memset(hostile->ram, 0, RAM_SIZE);
 	hostile->vm = x86_vm_create(1, &hostile->host);
@@ -150,8 +155,9 @@ static void put32(struct hostile *hostile, uint32_t gpa, uint32_t value)
 }
 
 /*
- * The page table stands in the code's page. Setting the accessed bit for the instruction's second half is a write to the
- * line that the first half has just been marked in, and makes the marks be counted anew before the block is listed.
+ * The page table stands in the code's page. Setting the accessed bit for the instruction's second half is a
+ * write to the line that the first half has just been marked in, and makes the marks be counted anew before
+ * the block is listed.
  */
 static void marks_outlast_an_accessed_bit(void **state)
 {
@@ -179,10 +185,10 @@ static void marks_outlast_an_accessed_bit(void **state)
 static void locked_operations_on_devices_end(void **state)
 {
 	static const char *const code[] = {
-		"\xf0\x83\x05\x00\x00\x20\x00\x01\xf4", /* lock add dword [0x200000], 1 */
-		"\x87\x05\x00\x00\x20\x00\x90\x90\xf4", /* xchg [0x200000], eax */
-		"\xf0\x0f\xc1\x05\x00\x00\x20\x00\xf4", /* lock xadd [0x200000], eax */
-		"\xf0\x0f\xb1\x1d\x00\x00\x20\x00\xf4", /* lock cmpxchg [0x200000], ebx */
+		"\xf0\x83\x05\x00\x00\x20\x00\x01\xf4",     /* lock add dword [0x200000], 1 */
+		"\x87\x05\x00\x00\x20\x00\x90\x90\xf4",     /* xchg [0x200000], eax */
+		"\xf0\x0f\xc1\x05\x00\x00\x20\x00\xf4",     /* lock xadd [0x200000], eax */
+		"\xf0\x0f\xb1\x1d\x00\x00\x20\x00\xf4",     /* lock cmpxchg [0x200000], ebx */
 		"\xf0\x0f\xba\x2d\x00\x00\x20\x00\x07\xf4", /* lock bts dword [0x200000], 7 */
 	};
 	struct hostile *hostile = *state;
@@ -244,7 +250,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(marks_outlast_an_accessed_bit, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked_operations_on_devices_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_keeps_what_the_engine_needs, setup, teardown),
-		cmocka_unit_test_setup_teardown(triple_fault_of_an_interrupt_does_not_return_after_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(triple_fault_of_an_interrupt_does_not_return_after_reset,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_do_not_outlive_a_new_state, setup, teardown),
 	};
 
