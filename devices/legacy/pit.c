@@ -29,9 +29,10 @@
 #define PIT_CONTROL_PORT 0x61
 #define PIT_REFRESH_NS   15085 /* 18 clocks of the PIT: channel 1 as every BIOS programs it */
 
-#define PIT_OWED_NS        NS_PER_S         /* debts older than a second help nobody */
-#define PIT_SPACING_MIN_NS (50 * NS_PER_US) /* bounds what a guest with a period of 2 costs the event loop   \
-					     */
+#define PIT_OWED_NS NS_PER_S /* debts older than a second help nobody */
+#define PIT_SPACING_MIN_NS                                                                                   \
+	(50 * NS_PER_US) /* bounds what a guest with a period of 2 costs the event loop                      \
+			  */
 
 struct pit {
 	struct device device;

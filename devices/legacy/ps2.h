@@ -10,8 +10,9 @@
 
 /* Room for one key sequence more than the 16 bytes of a keyboard's own buffer, and the longest reply. */
 #define PS2_QUEUE_SIZE 32
-#define PS2_EVENTS_MAX 16 /* bytes of keys or movements that may wait; the rest of the queue is for replies  \
-			   */
+#define PS2_EVENTS_MAX                                                                                       \
+	16 /* bytes of keys or movements that may wait; the rest of the queue is for replies                 \
+	    */
 
 struct ps2_queue {
 	uint8_t data[PS2_QUEUE_SIZE];

@@ -3,9 +3,10 @@
  * The reset control register. Knows nothing of what a reset does. Intel 82371SB data sheet, RC register
  * (0xcf9).
  *
- * The register shares its address with the second byte of PCI's CONFADD (0xcf8), and the access's size tells them apart: the
- * chipset takes double words at 0xcf8 as CONFADD and anything smaller as I/O ports. So the range is all four bytes; there is no
- * PCI here, and a guest that looks for it by double words must not reset the machine.
+ * The register shares its address with the second byte of PCI's CONFADD (0xcf8), and the access's size tells
+ * them apart: the chipset takes double words at 0xcf8 as CONFADD and anything smaller as I/O ports. So the
+ * range is all four bytes; there is no PCI here, and a guest that looks for it by double words must not reset
+ * the machine.
  *
  *   7..4: 0      3: full reset (power cycle), kept      2: rising edge resets      1: hard, else CPU only 0:
  * 0

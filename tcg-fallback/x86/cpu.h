@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state of one x86 CPU of the built-in engine, and the few functions that all parts of the CPU share: flags, raising
- * exceptions, recomputing what is derived from control registers. Knows memory and devices only as callbacks
- * (struct x86_host). Intel SDM vol. 1 chapter 3, vol. 3 chapters 2-6.
+ * The state of one x86 CPU of the built-in engine, and the few functions that all parts of the CPU share:
+ * flags, raising exceptions, recomputing what is derived from control registers. Knows memory and devices
+ * only as callbacks (struct x86_host). Intel SDM vol. 1 chapter 3, vol. 3 chapters 2-6.
  */
 #pragma once
 
@@ -21,27 +21,45 @@ struct x86_tlb;
 struct x86_tlb_entry;
 struct x86_code;
 
-/* General registers; index 16 always reads zero (no base, no index), so effective addresses need no branch. */
+/* General registers; index 16 always reads zero (no base, no index), so effective addresses need no branch.
+ */
 enum {
-	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+	REG_RAX,
+	REG_RCX,
+	REG_RDX,
+	REG_RBX,
+	REG_RSP,
+	REG_RBP,
+	REG_RSI,
+	REG_RDI,
+	REG_R8,
+	REG_R9,
+	REG_R10,
+	REG_R11,
+	REG_R12,
+	REG_R13,
+	REG_R14,
+	REG_R15,
 	REG_ZERO,
-	REG_RIP,  /* in struct x86_insn: RIP-relative. In r[]: RIP less the page offset of the running code (engine only) */
+	REG_RIP,  /* in struct x86_insn: RIP-relative. In r[]: RIP less the page offset of the running code
+		     (engine only) */
 	REG_PAGE, /* engine only: a constant that lets RIP-relative displacements fit */
 	REG_COUNT
 };
 
-/* Segment registers in the encoding of the Sreg field; SEG_FLAT has base 0 and no limit (long mode's ES CS SS DS). */
+/* Segment registers in the encoding of the Sreg field; SEG_FLAT has base 0 and no limit (long mode's ES CS SS
+ * DS). */
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_FLAT, SEG_COUNT };
 
 struct x86_segment {
 	uint64_t base;
-	uint32_t limit;      /* last valid offset, granularity applied */
+	uint32_t limit; /* last valid offset, granularity applied */
 	uint16_t selector;
-	uint16_t attributes; /* descriptor bits 40-47 in 0-7 (type, S, DPL, P), bits 52-55 in 12-15 (AVL, L, D/B, G) */
+	uint16_t attributes; /* descriptor bits 40-47 in 0-7 (type, S, DPL, P), bits 52-55 in 12-15 (AVL, L,
+				D/B, G) */
 	bool usable;         /* false: null selector loaded */
 };
-#define SEG_ATTR_TYPE(a) ((a) & 15u)
+#define SEG_ATTR_TYPE(a) ((a)&15u)
 #define SEG_ATTR_S       0x0010u /* code or data, against system */
 #define SEG_ATTR_DPL(a)  (((a) >> 5) & 3u)
 #define SEG_ATTR_P       0x0080u
@@ -108,12 +126,28 @@ struct x86_segment {
 #define EFER_NXE (1u << 11)
 
 enum x86_vector {
-	VEC_DE = 0, VEC_DB = 1, VEC_NMI = 2, VEC_BP = 3, VEC_OF = 4, VEC_BR = 5, VEC_UD = 6, VEC_NM = 7, VEC_DF = 8,
-	VEC_TS = 10, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13, VEC_PF = 14, VEC_MF = 16, VEC_AC = 17, VEC_MC = 18,
+	VEC_DE = 0,
+	VEC_DB = 1,
+	VEC_NMI = 2,
+	VEC_BP = 3,
+	VEC_OF = 4,
+	VEC_BR = 5,
+	VEC_UD = 6,
+	VEC_NM = 7,
+	VEC_DF = 8,
+	VEC_TS = 10,
+	VEC_NP = 11,
+	VEC_SS = 12,
+	VEC_GP = 13,
+	VEC_PF = 14,
+	VEC_MF = 16,
+	VEC_AC = 17,
+	VEC_MC = 18,
 	VEC_XM = 19,
 };
 
-/* A vector register: 64 bytes so that AVX and AVX-512 only use what is there. Lanes little-endian, lane 0 lowest. */
+/* A vector register: 64 bytes so that AVX and AVX-512 only use what is there. Lanes little-endian, lane 0
+ * lowest. */
 union x86_vec {
 	uint8_t b[64];
 	uint16_t w[32];
@@ -122,16 +156,16 @@ union x86_vec {
 } __attribute__((aligned(64)));
 
 /*
- * x87 and MMX. Physical register numbering: st(i) is reg[(top + i) & 7]; MMX register n is reg[n].mant (sexp := 0xffff
- * when written). The two-bit tags are derived when stored.
+ * x87 and MMX. Physical register numbering: st(i) is reg[(top + i) & 7]; MMX register n is reg[n].mant (sexp
+ * := 0xffff when written). The two-bit tags are derived when stored.
  */
 struct x86_fpu {
 	struct f80 reg[8];
-	uint8_t empty[8];     /* a physical register; 1: empty */
-	uint16_t control;     /* FCW */
-	uint16_t status;      /* FSW without TOP, which is merged when read */
+	uint8_t empty[8]; /* a physical register; 1: empty */
+	uint16_t control; /* FCW */
+	uint16_t status;  /* FSW without TOP, which is merged when read */
 	uint8_t top;
-	uint16_t opcode;      /* FOP, 11 bits */
+	uint16_t opcode; /* FOP, 11 bits */
 	uint64_t fip, fdp;
 	uint16_t fcs, fds;
 };
@@ -173,7 +207,8 @@ struct x86_cpuid_leaf {
 	uint32_t eax, ebx, ecx, edx;
 };
 
-/* MSRs kept as plain values; those with effects have fields of their own in struct x86_cpu. msr.c owns the list. */
+/* MSRs kept as plain values; those with effects have fields of their own in struct x86_cpu. msr.c owns the
+ * list. */
 struct x86_msrs {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t star, lstar, cstar, sfmask;
@@ -187,7 +222,8 @@ struct x86_msrs {
 struct x86_lazy_flags {
 	uint64_t result; /* of the last flag-setting operation, zero-extended from its width */
 	uint64_t source; /* second operand, or what the operation needs */
-	uint32_t op;     /* enum x86_cc: operation and width; CC_EFLAGS: `result` holds the six status bits themselves */
+	uint32_t op;     /* enum x86_cc: operation and width; CC_EFLAGS: `result` holds the six status bits
+			    themselves */
 };
 
 /* Random bytes fetched from the host in bulk; each is used once. */
@@ -199,21 +235,24 @@ struct x86_random {
 struct x86_cpu {
 	/* Hot: touched by nearly every operation. */
 	uint64_t r[REG_COUNT];
-	uint64_t rip;              /* see x86_slow_fn in insn.h for when it is exact */
+	uint64_t rip; /* see x86_slow_fn in insn.h for when it is exact */
 	struct x86_lazy_flags cc;
 	_Atomic uint32_t attention; /* ATTENTION_* */
-	uint32_t eflags;           /* all but the six status flags (those are in cc); bit 1 is kept set */
+	uint32_t eflags;            /* all but the six status flags (those are in cc); bit 1 is kept set */
 	uint8_t cpl;
-	uint8_t mode_bits;         /* 16, 32 or 64: default operand/address mode of CS */
-	bool long_mode;            /* EFER.LMA */
-	bool intr_shadow;          /* STI or MOV SS: no interrupt before the next instruction has completed */
-	uint16_t flat_segments;    /* bit SEG_*: writable data, no limit, base 0 but for FS and GS; engine only */
-	struct x86_tlb_entry *tlb_hot; /* the entries that inline lookups see: those of the context, or a table that misses */
-	uint64_t miss;             /* linear address that a fast handler could not access; engine only */
-	uint64_t miss_rip;         /* of the instruction that was last tried again after a miss; engine only */
-	uint64_t link_key[2];      /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h */
-	struct x86_tlb *tlb;       /* owned; core/ */
-	struct x86_code *code;     /* owned; core/ */
+	uint8_t mode_bits; /* 16, 32 or 64: default operand/address mode of CS */
+	bool long_mode;    /* EFER.LMA */
+	bool intr_shadow;  /* STI or MOV SS: no interrupt before the next instruction has completed */
+	uint16_t
+		flat_segments; /* bit SEG_*: writable data, no limit, base 0 but for FS and GS; engine only */
+	struct x86_tlb_entry *tlb_hot; /* the entries that inline lookups see: those of the context, or a
+					  table that misses */
+	uint64_t miss;                 /* linear address that a fast handler could not access; engine only */
+	uint64_t miss_rip;    /* of the instruction that was last tried again after a miss; engine only */
+	uint64_t link_key[2]; /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h
+			       */
+	struct x86_tlb *tlb;  /* owned; core/ */
+	struct x86_code *code; /* owned; core/ */
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */
@@ -222,15 +261,15 @@ struct x86_cpu {
 		uint16_t limit;
 	} gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4, efer;
-	uint64_t pdptr[4];         /* PAE: loaded with CR3 */
+	uint64_t pdptr[4]; /* PAE: loaded with CR3 */
 	uint64_t dr[8];
-	bool debug_active;         /* DR7 enables something, or TF: the engine takes its careful path */
+	bool debug_active; /* DR7 enables something, or TF: the engine takes its careful path */
 	uint32_t pkru;
 	uint64_t xcr0;
 	uint64_t phys_mask;        /* valid bits of a physical address, by CPUID */
 	_Atomic uint64_t a20_mask; /* all ones, or all but bit 20 */
 	struct x86_msrs msr;
-	int64_t tsc_offset;        /* guest TSC = host-derived TSC + offset */
+	int64_t tsc_offset; /* guest TSC = host-derived TSC + offset */
 
 	/* FPU and vector state. */
 	struct x86_fpu fpu;
@@ -240,30 +279,30 @@ struct x86_cpu {
 
 	/* Events. */
 	struct {
-		bool valid;        /* an exception was raised (then longjmp'd to the run loop) */
+		bool valid; /* an exception was raised (then longjmp'd to the run loop) */
 		uint8_t vector;
 		bool has_code;
 		uint32_t code;
-		uint64_t cr2;      /* for #PF: loaded at delivery */
-		uint64_t dr6;      /* for #DB: bits to set at delivery */
+		uint64_t cr2; /* for #PF: loaded at delivery */
+		uint64_t dr6; /* for #DB: bits to set at delivery */
 	} fault;
-	bool nmi_masked;           /* between NMI and IRET */
+	bool nmi_masked; /* between NMI and IRET */
 	bool halted, wait_for_sipi, shutdown;
 	bool in_smm;
 	uint8_t sipi_vector;
-	uint64_t pending_db;       /* DR6 bits of traps due after this instruction */
-	bool ss_shadow;            /* MOV SS or POP SS while debug_active: debug traps wait one instruction */
-	bool rf_loaded;            /* this instruction loaded RF = 1: it outlives the instruction */
-	bool step_late;            /* single step is decided by TF after this instruction (INT n, SYSCALL, SYSRET) */
-	sigjmp_buf *unwind;        /* where x86_raise* goes */
-	enum x86_exit exit;        /* set with leave */
-	bool leave;                /* leave x86_cpu_run after this instruction */
+	uint64_t pending_db; /* DR6 bits of traps due after this instruction */
+	bool ss_shadow;      /* MOV SS or POP SS while debug_active: debug traps wait one instruction */
+	bool rf_loaded;      /* this instruction loaded RF = 1: it outlives the instruction */
+	bool step_late;     /* single step is decided by TF after this instruction (INT n, SYSCALL, SYSRET) */
+	sigjmp_buf *unwind; /* where x86_raise* goes */
+	enum x86_exit exit; /* set with leave */
+	bool leave;         /* leave x86_cpu_run after this instruction */
 
 	struct x86_random random; /* RDRAND, RDSEED */
 
 	/* Identity and surroundings. */
 	unsigned index, count;
-	struct x86_vm *vm;         /* guest memory map, other CPUs; core/vm.h */
+	struct x86_vm *vm; /* guest memory map, other CPUs; core/vm.h */
 	const struct x86_host *host;
 	const struct x86_cpuid_leaf *cpuid;
 	size_t cpuid_count;
@@ -277,12 +316,13 @@ static inline bool x86_has(const struct x86_cpu *cpu, unsigned feature)
 
 /* The whole EFLAGS register, status flags computed. flags.c */
 uint32_t x86_eflags_get(struct x86_cpu *cpu);
-/* Replaces the bits of `mask` by those of `value`, status flags included; calls x86_mode_changed when TF, VM, AC change. */
+/* Replaces the bits of `mask` by those of `value`, status flags included; calls x86_mode_changed when TF, VM,
+ * AC change. */
 void x86_eflags_set(struct x86_cpu *cpu, uint32_t value, uint32_t mask);
 
 /*
- * Raise an exception at the present instruction: unwinds to the run loop, which delivers it. cpu->rip must be that of the
- * instruction (fault) and nothing of it may have become visible. exception.c
+ * Raise an exception at the present instruction: unwinds to the run loop, which delivers it. cpu->rip must be
+ * that of the instruction (fault) and nothing of it may have become visible. exception.c
  */
 _Noreturn void x86_raise(struct x86_cpu *cpu, enum x86_vector vector);
 _Noreturn void x86_raise_code(struct x86_cpu *cpu, enum x86_vector vector, uint32_t code);
@@ -291,15 +331,15 @@ _Noreturn void x86_raise_pf(struct x86_cpu *cpu, uint64_t gva, uint32_t code);
 #define x86_raise_gp(cpu) x86_raise_code((cpu), VEC_GP, 0)
 
 /*
- * Delivery, called by the run loop with cpu->rip at the return address. Faults met on the way become double and triple
- * faults inside (a triple fault sets cpu->shutdown). exception.c
+ * Delivery, called by the run loop with cpu->rip at the return address. Faults met on the way become double
+ * and triple faults inside (a triple fault sets cpu->shutdown). exception.c
  */
-void x86_deliver_fault(struct x86_cpu *cpu);                      /* cpu->fault */
-void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector);  /* external, or NMI with vector 2 */
+void x86_deliver_fault(struct x86_cpu *cpu);                     /* cpu->fault */
+void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector); /* external, or NMI with vector 2 */
 
 /*
- * Recomputes everything derived (mode_bits, long_mode, TLB context, debug_active) after CR0, CR3, CR4, EFER, CS, CPL or
- * EFLAGS.VM/AC/TF changed. Cheap; called by the setters. mode.c
+ * Recomputes everything derived (mode_bits, long_mode, TLB context, debug_active) after CR0, CR3, CR4, EFER,
+ * CS, CPL or EFLAGS.VM/AC/TF changed. Cheap; called by the setters. mode.c
  */
 void x86_mode_changed(struct x86_cpu *cpu);
 

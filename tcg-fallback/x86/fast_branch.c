@@ -97,11 +97,12 @@ HANDLER(jmp)
 
 #define FOR_COND(X, ...)                                                                                     \
 	X(O, O, , __VA_ARGS__)                                                                               \
-	X(NO, O, !, __VA_ARGS__) X(B, B, , __VA_ARGS__) X(AE, B, !, __VA_ARGS__) X(E, E, , __VA_ARGS__)      \
-		X(NE, E, !, __VA_ARGS__) X(BE, BE, , __VA_ARGS__) X(A, BE, !, __VA_ARGS__)                   \
-			X(S, S, , __VA_ARGS__) X(NS, S, !, __VA_ARGS__) X(P, P, , __VA_ARGS__)               \
-				X(NP, P, !, __VA_ARGS__) X(L, L, , __VA_ARGS__) X(GE, L, !, __VA_ARGS__)     \
-					X(LE, LE, , __VA_ARGS__) X(G, LE, !, __VA_ARGS__)
+	X(NO, O, !, __VA_ARGS__)                                                                             \
+	X(B, B, , __VA_ARGS__) X(AE, B, !, __VA_ARGS__) X(E, E, , __VA_ARGS__) X(NE, E, !, __VA_ARGS__)      \
+		X(BE, BE, , __VA_ARGS__) X(A, BE, !, __VA_ARGS__) X(S, S, , __VA_ARGS__)                     \
+			X(NS, S, !, __VA_ARGS__) X(P, P, , __VA_ARGS__) X(NP, P, !, __VA_ARGS__)             \
+				X(L, L, , __VA_ARGS__) X(GE, L, !, __VA_ARGS__) X(LE, LE, , __VA_ARGS__)     \
+					X(G, LE, !, __VA_ARGS__)
 
 #define CONDITIONAL(C, base_, not_, W, K)                                                                    \
 	HANDLER(jcc_##C##_##K##_##W)                                                                         \

@@ -144,7 +144,8 @@ void x86_vec_execute(struct x86_cpu *cpu, const struct x86_insn *in)
 		x86_vec_enter_mmx(cpu);
 }
 
-/* EMMS has the checks of the MMX instructions, and then empties every register; TOP becomes 0 as by any of them. */
+/* EMMS has the checks of the MMX instructions, and then empties every register; TOP becomes 0 as by any of
+ * them. */
 void x86_slow_emms(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	x86_vec_check(cpu, X86_PROP_MMX);

@@ -285,8 +285,8 @@ VEC(palignr_mmx)
 	}
 #define UNPACK_BOTH(low_, high_, field_, lanes_)                                                             \
 	UNPACK(low_, field_, lanes_, 0)                                                                      \
-	UNPACK(high_, field_, lanes_, (lanes_) / 2) UNPACK(low_##_mmx, field_, (lanes_) / 2, 0)              \
-		UNPACK(high_##_mmx, field_, (lanes_) / 2, (lanes_) / 4)
+	UNPACK(high_, field_, lanes_, (lanes_) / 2)                                                          \
+	UNPACK(low_##_mmx, field_, (lanes_) / 2, 0) UNPACK(high_##_mmx, field_, (lanes_) / 2, (lanes_) / 4)
 UNPACK_BOTH(punpcklbw, punpckhbw, b, 16)
 UNPACK_BOTH(punpcklwd, punpckhwd, w, 8)
 UNPACK_BOTH(punpckldq, punpckhdq, d, 4)

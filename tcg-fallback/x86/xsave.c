@@ -79,7 +79,7 @@ static uint64_t aligned_operand(struct x86_cpu *cpu, const struct x86_insn *in, 
 	uint64_t linear = ea + (x86_is_64bit(cpu) && in->seg < SEG_FS ? 0 : cpu->seg[in->seg].base);
 
 	if (linear & (alignment - 1)) {
-		x86_linear(cpu, in->seg, ea, 1, false); /* #SS, limits and #AC come first */
+		x86_linear(cpu, in->seg, ea, 1, false);          /* #SS, limits and #AC come first */
 		x86_check_alignment(cpu, in->seg, ea, 4, false); /* by the first word of the image */
 		x86_raise_gp(cpu);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The instruction decoder on any bytes in any mode: what it returns must be within its own bounds, and must not depend on
- * bytes beyond the instruction. The first byte of the input chooses the mode.
+ * The instruction decoder on any bytes in any mode: what it returns must be within its own bounds, and must
+ * not depend on bytes beyond the instruction. The first byte of the input chooses the mode.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -32,10 +32,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const enum x86_decode_status status = x86_decode(&mode, data + 1, avail, &in);
 
 	require(in.row < x86_row_count && in.len <= X86_INSN_LEN_MAX && in.len <= avail);
-	require(in.base <= REG_RIP && in.index <= REG_ZERO && in.reg < 16 && in.rm < 16 && in.seg <= SEG_COUNT);
+	require(in.base <= REG_RIP && in.index <= REG_ZERO && in.reg < 16 && in.rm < 16 &&
+		in.seg <= SEG_COUNT);
 	if (status != X86_DECODE_OK)
 		return 0;
 	require(in.seg < SEG_COUNT && in.len > 0);
-	require(x86_decode(&mode, data + 1, in.len, &again) == X86_DECODE_OK && again.len == in.len && again.row == in.row);
+	require(x86_decode(&mode, data + 1, in.len, &again) == X86_DECODE_OK && again.len == in.len &&
+		again.row == in.row);
 	return 0;
 }

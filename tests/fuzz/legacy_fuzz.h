@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the fuzz targets of the legacy devices share: a byte program for ports, memory and time. Each step is one byte of
- * operation and its operands; the device's target gives the addresses and handles operations of its own.
+ * What the fuzz targets of the legacy devices share: a byte program for ports, memory and time. Each step is
+ * one byte of operation and its operands; the device's target gives the addresses and handles operations of
+ * its own.
  */
 #pragma once
 
@@ -26,12 +27,13 @@ static inline uint32_t legacy_fuzz_take(struct legacy_fuzz_input *input, unsigne
 	return value;
 }
 
-#define LEGACY_FUZZ_STEPS 400     /* keeps one input below a few ms */
+#define LEGACY_FUZZ_STEPS 400      /* keeps one input below a few ms */
 #define LEGACY_FUZZ_NS    20000000 /* longest turn of the clock */
 
 /* Operations 0-4 are here; 5-7 are the target's, called with the input behind them. */
-static inline void legacy_fuzz_run(struct board *board, struct legacy_fuzz_input *input, const uint16_t *ports,
-				   unsigned port_count, void (*own)(void *opaque, unsigned op, struct legacy_fuzz_input *input),
+static inline void legacy_fuzz_run(struct board *board, struct legacy_fuzz_input *input,
+				   const uint16_t *ports, unsigned port_count,
+				   void (*own)(void *opaque, unsigned op, struct legacy_fuzz_input *input),
 				   void *opaque)
 {
 	for (unsigned step = 0; step < LEGACY_FUZZ_STEPS && input->size; step++) {
@@ -39,13 +41,15 @@ static inline void legacy_fuzz_run(struct board *board, struct legacy_fuzz_input
 		uint16_t port = port_count ? ports[(op >> 3) % port_count] : 0;
 
 		switch (op & 7) {
-		case 0: case 1:
+		case 0:
+		case 1:
 			if (port_count)
 				board_out(board, port, (uint8_t)legacy_fuzz_take(input, 1));
 			break;
 		case 2:
 			if (port_count)
-				bus_write(board->env.pio, port, legacy_fuzz_take(input, 4), op & 0x80 ? 4 : 2);
+				bus_write(board->env.pio, port, legacy_fuzz_take(input, 4),
+					  op & 0x80 ? 4 : 2);
 			break;
 		case 3:
 			if (port_count)

@@ -137,7 +137,8 @@ static void reset_port(void **state)
 	assert_int_equal(board->calls, 2);
 	assert_int_equal(board->last_value, 0);
 	assert_int_equal(in(board, 0xcf9, 1), 0x04);
-	/* A double word at 0xcf8 is an address of PCI's configuration space, with bits 15-8 of device and function. */
+	/* A double word at 0xcf8 is an address of PCI's configuration space, with bits 15-8 of device and
+	 * function. */
 	out(board, 0xcf9, 0x00, 1);
 	out(board, 0xcf8, 0x80000408, 4);
 	assert_int_equal(board->calls, 2);

@@ -130,36 +130,38 @@ MMX_LIST(DEFINE_MMX)
 /* Forms with an immediate, for a fixed set of values. */
 #define IMM_VALUES(X, name_)                                                                                 \
 	X(name_, 0x00)                                                                                       \
-	X(name_, 0x01) X(name_, 0x02) X(name_, 0x1b) X(name_, 0x31) X(name_, 0x4e) X(name_, 0x72)            \
-		X(name_, 0x87) X(name_, 0x93) X(name_, 0xc5) X(name_, 0xe4) X(name_, 0xff) X(name_, 0x0b)    \
-			X(name_, 0x10)
+	X(name_, 0x01)                                                                                       \
+	X(name_, 0x02) X(name_, 0x1b) X(name_, 0x31) X(name_, 0x4e) X(name_, 0x72) X(name_, 0x87)            \
+		X(name_, 0x93) X(name_, 0xc5) X(name_, 0xe4) X(name_, 0xff) X(name_, 0x0b) X(name_, 0x10)
 #define STRING_VALUES(X, name_)                                                                              \
 	X(name_, 0x00)                                                                                       \
-	X(name_, 0x01) X(name_, 0x02) X(name_, 0x03) X(name_, 0x04) X(name_, 0x05) X(name_, 0x06)            \
-		X(name_, 0x07) X(name_, 0x08) X(name_, 0x09) X(name_, 0x0c) X(name_, 0x0d) X(name_, 0x1a)    \
-			X(name_, 0x14) X(name_, 0x30) X(name_, 0x35) X(name_, 0x38) X(name_, 0x3d)           \
-				X(name_, 0x40) X(name_, 0x4c) X(name_, 0x59) X(name_, 0x7f)
+	X(name_, 0x01)                                                                                       \
+	X(name_, 0x02) X(name_, 0x03) X(name_, 0x04) X(name_, 0x05) X(name_, 0x06) X(name_, 0x07)            \
+		X(name_, 0x08) X(name_, 0x09) X(name_, 0x0c) X(name_, 0x0d) X(name_, 0x1a) X(name_, 0x14)    \
+			X(name_, 0x30) X(name_, 0x35) X(name_, 0x38) X(name_, 0x3d) X(name_, 0x40)           \
+				X(name_, 0x4c) X(name_, 0x59) X(name_, 0x7f)
 #define IMM_LIST(X)                                                                                          \
 	IMM_VALUES(X, pshufd)                                                                                \
-	IMM_VALUES(X, pshuflw) IMM_VALUES(X, pshufhw) IMM_VALUES(X, shufps) IMM_VALUES(X, shufpd)            \
-		IMM_VALUES(X, palignr) IMM_VALUES(X, pblendw) IMM_VALUES(X, blendps) IMM_VALUES(             \
-			X, blendpd) IMM_VALUES(X, insertps) IMM_VALUES(X, mpsadbw) IMM_VALUES(X, dpps)       \
-			IMM_VALUES(X, dppd) IMM_VALUES(X, roundps) IMM_VALUES(X, roundss) IMM_VALUES(        \
-				X, roundpd) IMM_VALUES(X, roundsd) IMM_VALUES(X, aeskeygenassist)            \
-				IMM_VALUES(X, pclmulqdq) X(sha1rnds4, 0x00) X(sha1rnds4, 0x01) X(            \
-					sha1rnds4, 0x02) X(sha1rnds4, 0x03) X(cmpps, 0) X(cmpps, 1)          \
-					X(cmpps, 2) X(cmpps, 3) X(cmpps, 4) X(cmpps, 5) X(cmpps, 6) X(       \
-						cmpps, 7) X(cmpss, 0) X(cmpss, 1) X(cmpss, 6) X(cmppd, 0)    \
-						X(cmppd, 1) X(cmppd, 2) X(cmppd, 3) X(cmppd, 4) X(cmppd, 5)  \
-							X(cmppd, 6) X(cmppd, 7) X(cmpsd, 2) X(cmpsd, 3)      \
-								X(cmpsd, 5) STRING_VALUES(X, pcmpistri)      \
-									STRING_VALUES(X, pcmpistrm)
+	IMM_VALUES(X, pshuflw)                                                                               \
+	IMM_VALUES(X, pshufhw) IMM_VALUES(X, shufps) IMM_VALUES(X, shufpd) IMM_VALUES(                       \
+		X, palignr) IMM_VALUES(X, pblendw) IMM_VALUES(X, blendps) IMM_VALUES(X, blendpd)             \
+		IMM_VALUES(X, insertps) IMM_VALUES(X, mpsadbw) IMM_VALUES(X, dpps) IMM_VALUES(               \
+			X, dppd) IMM_VALUES(X, roundps) IMM_VALUES(X, roundss) IMM_VALUES(X, roundpd)        \
+			IMM_VALUES(X, roundsd) IMM_VALUES(X, aeskeygenassist) IMM_VALUES(X, pclmulqdq) X(    \
+				sha1rnds4, 0x00) X(sha1rnds4, 0x01) X(sha1rnds4, 0x02) X(sha1rnds4, 0x03)    \
+				X(cmpps, 0) X(cmpps, 1) X(cmpps, 2) X(cmpps, 3) X(cmpps, 4) X(cmpps, 5)      \
+					X(cmpps, 6) X(cmpps, 7) X(cmpss, 0) X(cmpss, 1) X(cmpss, 6)          \
+						X(cmppd, 0) X(cmppd, 1) X(cmppd, 2) X(cmppd, 3) X(cmppd, 4)  \
+							X(cmppd, 5) X(cmppd, 6) X(cmppd, 7) X(cmpsd, 2)      \
+								X(cmpsd, 3) X(cmpsd, 5)                      \
+									STRING_VALUES(X, pcmpistri)          \
+										STRING_VALUES(X, pcmpistrm)
 #define STRING_EXPLICIT_LIST(X) STRING_VALUES(X, pcmpestri) STRING_VALUES(X, pcmpestrm)
 #define SHIFT_IMM_LIST(X)                                                                                    \
 	IMM_VALUES(X, psllw)                                                                                 \
-	IMM_VALUES(X, pslld) IMM_VALUES(X, psllq) IMM_VALUES(X, psrlw) IMM_VALUES(X, psrld)                  \
-		IMM_VALUES(X, psrlq) IMM_VALUES(X, psraw) IMM_VALUES(X, psrad) IMM_VALUES(X, pslldq)         \
-			IMM_VALUES(X, psrldq)
+	IMM_VALUES(X, pslld)                                                                                 \
+	IMM_VALUES(X, psllq) IMM_VALUES(X, psrlw) IMM_VALUES(X, psrld) IMM_VALUES(X, psrlq)                  \
+		IMM_VALUES(X, psraw) IMM_VALUES(X, psrad) IMM_VALUES(X, pslldq) IMM_VALUES(X, psrldq)
 #define DEFINE_IMM(name_, imm_)   NATIVE_XMM(name_##_##imm_, #name_ " $" #imm_ ", %%xmm2, %%xmm1")
 #define DEFINE_SHIFT(name_, imm_) NATIVE_XMM(name_##_imm_##imm_, #name_ " $" #imm_ ", %%xmm1")
 IMM_LIST(DEFINE_IMM)

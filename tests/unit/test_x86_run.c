@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter's run loop, code cache and fast handlers on small pieces of code: corners of control flow that random
- * tests of single instructions do not reach. The guest is 32-bit and flat, without paging; HLT ends it.
+ * The interpreter's run loop, code cache and fast handlers on small pieces of code: corners of control flow
+ * that random tests of single instructions do not reach. The guest is 32-bit and flat, without paging; HLT
+ * ends it.
  */
 #include <assert.h>
 #include <setjmp.h>
@@ -21,7 +22,7 @@
 #define CODE_GPA  0x10000u
 #define STACK_GPA 0x7f800u
 /* A place in the page that shares an entry of the TLB with the topmost of the stack. */
-#define OPERAND   (STACK_GPA + 0x600 + TLB_ENTRIES * 4096u)
+#define OPERAND (STACK_GPA + 0x600 + TLB_ENTRIES * 4096u)
 
 struct rig {
 	struct x86_host host;
@@ -41,7 +42,8 @@ static void no_write(void *opaque, unsigned cpu, uint64_t gpa, uint64_t value, u
 
 static struct x86_segment flat_segment(uint16_t attributes)
 {
-	return (struct x86_segment){.limit = UINT32_MAX, .selector = 8, .attributes = attributes, .usable = true};
+	return (struct x86_segment){
+		.limit = UINT32_MAX, .selector = 8, .attributes = attributes, .usable = true};
 }
 
 static int rig_setup(void **state)
@@ -84,7 +86,8 @@ static void run(struct rig *rig, const uint8_t *code, size_t size)
 	assert_int_equal(x86_cpu_run(cpu), X86_EXIT_HALTED);
 }
 
-/* The first stack access misses the TLB, so the general form executes the call and arrives just behind it: not in its block. */
+/* The first stack access misses the TLB, so the general form executes the call and arrives just behind it:
+ * not in its block. */
 static void test_call_of_the_next_instruction(void **state)
 {
 	static const uint8_t code[] = {
@@ -100,7 +103,8 @@ static void test_call_of_the_next_instruction(void **state)
 	assert_int_equal(rig->cpu->rip, CODE_GPA + sizeof(code));
 }
 
-/* The operand and the stack evict each other from the TLB: no lookup of both succeeds, but the instructions must. */
+/* The operand and the stack evict each other from the TLB: no lookup of both succeeds, but the instructions
+ * must. */
 static void test_two_accesses_in_one_tlb_entry(void **state)
 {
 	static const uint8_t code[] = {
