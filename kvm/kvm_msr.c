@@ -50,13 +50,22 @@ bool kvm_msr_get(struct accel_vcpu *vcpu, uint32_t index, uint64_t *value)
 	return true;
 }
 
+/* Some MSRs can be read though the guest's CPUID does not have them; those do not even take their own value
+ * back. */
+static bool kvm_msr_exists(struct accel_vcpu *vcpu, uint32_t index)
+{
+	struct kvm_msr_buffer buffer = {.head.nmsrs = 1, .entry[0].index = index};
+
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &buffer) != 1)
+		return false;
+	return index == MSR_TSC || ioctl(vcpu->fd, KVM_SET_MSRS, &buffer) == 1;
+}
+
 void kvm_msr_find(struct accel_vcpu *vcpu)
 {
 	for (size_t i = 0; i < sizeof(kvm_msr_runs) / sizeof(kvm_msr_runs[0]); i++) {
 		for (uint32_t k = 0; k < kvm_msr_runs[i].count && vcpu->msr_count < X86_STATE_MSR_MAX; k++) {
-			uint64_t value;
-
-			if (kvm_msr_get(vcpu, kvm_msr_runs[i].first + k, &value))
+			if (kvm_msr_exists(vcpu, kvm_msr_runs[i].first + k))
 				vcpu->msr_index[vcpu->msr_count++] = kvm_msr_runs[i].first + k;
 		}
 	}

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The KVM accelerator through its operations alone, on small real-mode payloads: ports, memory, interrupts,
+ * kicks, INIT and start-up, whole state there and back. Skipped by name where there is no usable /dev/kvm;
+ * one that interprets will do.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm/base/err.h"
+#include "vmm/core/accel.h"
+#include "vmm/core/gmem.h"
+
+extern const struct accel_ops kvm_accel_ops;
+
+#define RAM_BYTES     0x100000
+#define CODE_GPA      0x1000
+#define AP_GPA        0x2000
+#define HOLE_GPA      0x200000 /* behind RAM, reached with a 32-bit offset in big real mode */
+#define DATA_PORT     0x10
+#define DONE_PORT     0x11
+#define LOG_MAX       64
+#define KICKS         2000
+#define ATTRIBUTES_16 0x93
+
+struct access {
+	bool is_mmio, is_write;
+	uint64_t address, value;
+	unsigned size_bytes, cpu;
+};
+
+/* A machine of one or two CPUs that records what its guest does. */
+struct rig {
+	struct gmem *gmem;
+	struct accel_host host;
+	struct accel_vm *vm;
+	struct accel_vcpu *vcpu[2];
+	unsigned cpu_count;
+	struct access log[LOG_MAX];
+	unsigned log_count;
+	uint64_t input;     /* what reads give */
+	_Atomic int vector; /* what an acknowledge gives, once; -1: none */
+	uint64_t cr8;
+	_Atomic bool done; /* the guest wrote to DONE_PORT */
+};
+
+static void rig_log(struct rig *rig, struct access access)
+{
+	if (rig->log_count < LOG_MAX)
+		rig->log[rig->log_count++] = access;
+}
+
+static uint64_t rig_mmio_read(void *opaque, unsigned cpu, uint64_t gpa, unsigned size_bytes)
+{
+	struct rig *rig = opaque;
+
+	rig_log(rig, (struct access){.is_mmio = true, .address = gpa, .size_bytes = size_bytes, .cpu = cpu});
+	return rig->input;
+}
+
+static void rig_mmio_write(void *opaque, unsigned cpu, uint64_t gpa, uint64_t value, unsigned size_bytes)
+{
+	rig_log(opaque, (struct access){true, true, gpa, value, size_bytes, cpu});
+}
+
+static uint64_t rig_pio_read(void *opaque, unsigned cpu, uint16_t port, unsigned size_bytes)
+{
+	struct rig *rig = opaque;
+
+	rig_log(rig, (struct access){.address = port, .size_bytes = size_bytes, .cpu = cpu});
+	return rig->input;
+}
+
+static void rig_pio_write(void *opaque, unsigned cpu, uint16_t port, uint64_t value, unsigned size_bytes)
+{
+	struct rig *rig = opaque;
+
+	rig_log(rig, (struct access){false, true, port, value, size_bytes, cpu});
+	if (port != DONE_PORT)
+		return;
+	atomic_store(&rig->done, true);
+	kvm_accel_ops.vcpu_kick(rig->vcpu[cpu]);
+}
+
+static int rig_acknowledge(void *opaque, unsigned cpu)
+{
+	struct rig *rig = opaque;
+
+	kvm_accel_ops.vcpu_intr(rig->vcpu[cpu], false);
+	return atomic_exchange(&rig->vector, -1);
+}
+
+static bool rig_msr_read(void *opaque, unsigned cpu, uint32_t index, uint64_t *value)
+{
+	*value = index;
+	return index != 0x1b || cpu == 0;
+}
+
+static bool rig_msr_write(void *opaque, unsigned cpu, uint32_t index, uint64_t value)
+{
+	return false;
+}
+
+static uint64_t rig_cr8_read(void *opaque, unsigned cpu)
+{
+	return ((struct rig *)opaque)->cr8;
+}
+
+static void rig_cr8_write(void *opaque, unsigned cpu, uint64_t value)
+{
+	((struct rig *)opaque)->cr8 = value;
+}
+
+static void rig_add_vcpus(struct rig *rig)
+{
+	static struct x86_cpuid_table cpuid;
+	struct x86_cpu_capabilities capabilities;
+	struct err err = {0};
+
+	assert_int_equal(kvm_accel_ops.capabilities(&capabilities, &err), 0);
+	for (unsigned i = 0; i < rig->cpu_count; i++) {
+		const struct accel_vcpu_config config = {
+			.index = i, .cpu_count = rig->cpu_count, .cpuid = &cpuid};
+
+		assert_int_equal(x86_cpu_model_build(x86_cpu_model_find("x86-64", &err), &capabilities, i,
+						     rig->cpu_count, &cpuid, &err),
+				 0);
+		rig->vcpu[i] = kvm_accel_ops.vcpu_create(rig->vm, &config, &err);
+		if (!rig->vcpu[i])
+			fail_msg("%s", err.message);
+	}
+}
+
+static struct rig *rig_create(unsigned cpu_count)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct err err = {0};
+	struct accel_vm_config config = {.cpu_count = cpu_count};
+
+	assert_non_null(rig);
+	rig->cpu_count = cpu_count;
+	rig->host = (struct accel_host){
+		.opaque = rig,
+		.mmio_read = rig_mmio_read,
+		.mmio_write = rig_mmio_write,
+		.pio_read = rig_pio_read,
+		.pio_write = rig_pio_write,
+		.intr_acknowledge = rig_acknowledge,
+		.apic_msr_read = rig_msr_read,
+		.apic_msr_write = rig_msr_write,
+		.cr8_read = rig_cr8_read,
+		.cr8_write = rig_cr8_write,
+	};
+	atomic_store(&rig->vector, -1);
+	config.host = &rig->host;
+	rig->gmem = gmem_create();
+	assert_int_equal(gmem_add(rig->gmem, 0, RAM_BYTES, GMEM_RAM, &err), 0);
+	rig->vm = kvm_accel_ops.vm_create(&config, &err);
+	if (!rig->vm)
+		fail_msg("%s", err.message);
+	assert_int_equal(kvm_accel_ops.mem_map(rig->vm, gmem_region_at(rig->gmem, 0), &err), 0);
+	rig_add_vcpus(rig);
+	return rig;
+}
+
+static void rig_destroy(struct rig *rig)
+{
+	for (unsigned i = 0; i < rig->cpu_count; i++)
+		kvm_accel_ops.vcpu_destroy(rig->vcpu[i]);
+	kvm_accel_ops.vm_destroy(rig->vm);
+	gmem_destroy(rig->gmem);
+	free(rig);
+}
+
+static void rig_code(struct rig *rig, uint64_t gpa, const void *code, size_t size)
+{
+	assert_int_equal(gmem_write(rig->gmem, gpa, code, size), 0);
+}
+
+/* Real mode at CODE_GPA with every segment at 0 and 4 GiB long data segments. */
+static void rig_enter(struct rig *rig)
+{
+	struct x86_cpu_state state;
+	struct err err = {0};
+
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &state, &err), 0);
+	state.segment[X86_CS].base = 0;
+	state.segment[X86_CS].selector = 0;
+	state.segment[X86_DS] =
+		(struct x86_segment_state){.limit = UINT32_MAX, .attributes = ATTRIBUTES_16 | 0x8000};
+	state.rip = CODE_GPA;
+	state.gpr[X86_RSP] = 0x8000;
+	state.mp_state = X86_MP_RUNNABLE;
+	if (kvm_accel_ops.state_set(rig->vcpu[0], &state, &err) < 0)
+		fail_msg("%s", err.message);
+}
+
+/* Runs CPU 0 until the guest is done. */
+static void rig_run(struct rig *rig)
+{
+	while (!atomic_load(&rig->done)) {
+		struct err err = {0};
+		enum accel_exit why = kvm_accel_ops.vcpu_run(rig->vcpu[0], &err);
+
+		if (why == ACCEL_EXIT_HALTED)
+			kvm_accel_ops.vcpu_wait(rig->vcpu[0]);
+		else if (why != ACCEL_EXIT_KICKED)
+			fail_msg("exit %d: %s", why, err.message);
+	}
+}
+
+/* Every case begins so: there must be a KVM to talk to. */
+static void need_kvm(void)
+{
+	if (kvm_accel_ops.probe(NULL) < 0)
+		skip();
+}
+
+static void expect_access(const struct rig *rig, unsigned index, struct access expected)
+{
+	assert_true(index < rig->log_count);
+	assert_int_equal(rig->log[index].is_mmio, expected.is_mmio);
+	assert_int_equal(rig->log[index].is_write, expected.is_write);
+	assert_int_equal(rig->log[index].address, expected.address);
+	assert_int_equal(rig->log[index].size_bytes, expected.size_bytes);
+	if (expected.is_write)
+		assert_int_equal(rig->log[index].value, expected.value);
+}
+
+static void test_ports(void **state)
+{
+	/* mov al,0x5a; out 0x10,al; in ax,0x10; out 0x10,ax; mov si,0x1100; mov cx,3; mov dx,0x10; cld; rep
+	 * outsb; out 0x11,al */
+	static const uint8_t code[] = {0xb0, 0x5a, 0xe6, 0x10, 0xe5, 0x10, 0xe7, 0x10, 0xbe, 0x00, 0x11, 0xb9,
+				       0x03, 0x00, 0xba, 0x10, 0x00, 0xfc, 0xf3, 0x6e, 0xe6, 0x11, 0xf4};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(1);
+	rig->input = 0x1234;
+	rig_code(rig, CODE_GPA, code, sizeof(code));
+	rig_code(rig, 0x1100, "abc", 3);
+	rig_enter(rig);
+	rig_run(rig);
+	expect_access(rig, 0,
+		      (struct access){.is_write = true, .address = 0x10, .value = 0x5a, .size_bytes = 1});
+	expect_access(rig, 1, (struct access){.address = 0x10, .size_bytes = 2});
+	expect_access(rig, 2,
+		      (struct access){.is_write = true, .address = 0x10, .value = 0x1234, .size_bytes = 2});
+	for (unsigned i = 0; i < 3; i++)
+		expect_access(rig, 3 + i,
+			      (struct access){.is_write = true,
+					      .address = 0x10,
+					      .value = (uint64_t) "abc"[i],
+					      .size_bytes = 1});
+	rig_destroy(rig);
+}
+
+static void test_mmio(void **state)
+{
+	/* mov eax,[dword 0x200010]; mov [dword 0x200020],ax; mov [dword 0x200030],eax; out 0x11,al; hlt */
+	static const uint8_t code[] = {0x67, 0x66, 0xa1, 0x10, 0x00, 0x20, 0x00, 0x67, 0xa3, 0x20, 0x00, 0x20,
+				       0x00, 0x67, 0x66, 0xa3, 0x30, 0x00, 0x20, 0x00, 0xe6, 0x11, 0xf4};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(1);
+	rig->input = 0x89abcdef;
+	rig_code(rig, CODE_GPA, code, sizeof(code));
+	rig_enter(rig);
+	rig_run(rig);
+	expect_access(rig, 0, (struct access){.is_mmio = true, .address = HOLE_GPA + 0x10, .size_bytes = 4});
+	expect_access(rig, 1, (struct access){true, true, HOLE_GPA + 0x20, 0xcdef, 2, 0});
+	expect_access(rig, 2, (struct access){true, true, HOLE_GPA + 0x30, 0x89abcdef, 4, 0});
+	rig_destroy(rig);
+}
+
+static void *raise_interrupt(void *opaque)
+{
+	struct rig *rig = opaque;
+
+	usleep(20000);
+	atomic_store(&rig->vector, 0x21);
+	kvm_accel_ops.vcpu_intr(rig->vcpu[0], true);
+	return NULL;
+}
+
+static void test_interrupt_wakes_a_halted_cpu(void **state)
+{
+	/* sti; hlt; out 0x11,al; hlt   handler at 0x3000: mov al,0x77; out 0x10,al; iret */
+	static const uint8_t code[] = {0xfb, 0xf4, 0xe6, 0x11, 0xf4};
+	static const uint8_t handler[] = {0xb0, 0x77, 0xe6, 0x10, 0xcf};
+	static const uint8_t entry[] = {0x00, 0x30, 0x00, 0x00};
+	struct rig *rig;
+	pthread_t thread;
+
+	need_kvm();
+	rig = rig_create(1);
+	rig_code(rig, CODE_GPA, code, sizeof(code));
+	rig_code(rig, 0x3000, handler, sizeof(handler));
+	rig_code(rig, 0x21 * 4, entry, sizeof(entry));
+	rig_enter(rig);
+	assert_int_equal(pthread_create(&thread, NULL, raise_interrupt, rig), 0);
+	rig_run(rig);
+	pthread_join(thread, NULL);
+	assert_int_equal(rig->log_count, 2);
+	expect_access(rig, 0,
+		      (struct access){.is_write = true, .address = 0x10, .value = 0x77, .size_bytes = 1});
+	rig_destroy(rig);
+}
+
+struct kicker {
+	struct rig *rig;
+	_Atomic unsigned sent, taken;
+};
+
+/* Kicks, and waits for each to have come through: one that is lost hangs the test. */
+static void *kick_often(void *opaque)
+{
+	struct kicker *kicker = opaque;
+
+	while (atomic_load(&kicker->sent) < KICKS) {
+		unsigned number = atomic_fetch_add(&kicker->sent, 1);
+
+		kvm_accel_ops.vcpu_kick(kicker->rig->vcpu[0]);
+		while (atomic_load(&kicker->taken) <= number)
+			;
+	}
+	return NULL;
+}
+
+static void test_no_kick_is_lost(void **state)
+{
+	static const uint8_t code[] = {0xeb, 0xfe}; /* jmp $ */
+	struct kicker kicker = {0};
+	pthread_t thread;
+
+	need_kvm();
+	kicker.rig = rig_create(1);
+	rig_code(kicker.rig, CODE_GPA, code, sizeof(code));
+	rig_enter(kicker.rig);
+	alarm(60);
+	assert_int_equal(pthread_create(&thread, NULL, kick_often, &kicker), 0);
+	while (atomic_load(&kicker.taken) < KICKS) {
+		struct err err = {0};
+
+		assert_int_equal(kvm_accel_ops.vcpu_run(kicker.rig->vcpu[0], &err), ACCEL_EXIT_KICKED);
+		atomic_fetch_add(&kicker.taken, 1);
+	}
+	pthread_join(thread, NULL);
+	alarm(0);
+	rig_destroy(kicker.rig);
+}
+
+static void test_startup_of_a_second_cpu(void **state)
+{
+	/* out 0x10,al; hlt */
+	static const uint8_t code[] = {0xe6, 0x10, 0xf4};
+	struct x86_cpu_state cpu;
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(2);
+	rig_code(rig, AP_GPA, code, sizeof(code));
+	assert_int_equal(kvm_accel_ops.vcpu_run(rig->vcpu[1], &err), ACCEL_EXIT_HALTED);
+	kvm_accel_ops.vcpu_init(rig->vcpu[1]);
+	kvm_accel_ops.vcpu_startup(rig->vcpu[1], AP_GPA >> 12);
+	kvm_accel_ops.vcpu_wait(rig->vcpu[1]);
+	assert_int_equal(kvm_accel_ops.vcpu_run(rig->vcpu[1], &err), ACCEL_EXIT_HALTED);
+	expect_access(rig, 0, (struct access){.is_write = true, .address = 0x10, .size_bytes = 1});
+	assert_int_equal(rig->log[0].cpu, 1);
+	/* An INIT takes it back to where it waits. */
+	kvm_accel_ops.vcpu_init(rig->vcpu[1]);
+	assert_int_equal(kvm_accel_ops.vcpu_run(rig->vcpu[1], &err), ACCEL_EXIT_HALTED);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[1], &cpu, &err), 0);
+	assert_int_equal(cpu.mp_state, X86_MP_WAIT_FOR_SIPI);
+	assert_int_equal(cpu.segment[X86_CS].base, 0xffff0000);
+	rig_destroy(rig);
+}
+
+static uint64_t *msr_of(struct x86_cpu_state *state, uint32_t index)
+{
+	uint32_t i = 0;
+
+	while (i < state->msr_count && state->msr[i].index != index)
+		i++;
+	if (i == state->msr_count)
+		fail_msg("MSR 0x%x is not in the state", index);
+	return &state->msr[i].value;
+}
+
+/* A 64-bit state with every kind of register in it. */
+static void fill_state(struct x86_cpu_state *state)
+{
+	for (unsigned i = 0; i < X86_GPR_COUNT; i++)
+		state->gpr[i] = 0x1111111111111111ull * i;
+	state->rip = 0xffffffff80001234ull;
+	state->rflags = 0x246;
+	state->cr0 = 0x80000031;
+	state->cr2 = 0x123456789000;
+	state->cr3 = 0x5000;
+	state->cr4 = 0x6a0;
+	state->cr8 = 5;
+	state->efer = 0xd01;
+	state->segment[X86_CS] =
+		(struct x86_segment_state){.limit = UINT32_MAX, .selector = 0x10, .attributes = 0xa09b};
+	state->segment[X86_GS].base = 0xffff888000000000ull;
+	state->gdtr = (struct x86_table_state){.base = 0xfffffe0000001000ull, .limit = 0x7f};
+	state->dr[0] = 0xdeadbeef;
+	state->dr[7] = 0x402;
+	memcpy(state->xsave + 160, "an xmm register!", 16);
+	state->xsave[512] |= 2;
+	*msr_of(state, 0xc0000082) = 0xffffffff81000000ull;
+	*msr_of(state, 0x174) = 0x10;
+	state->interrupt_shadow = true;
+	state->nmi_masked = true;
+	state->mp_state = X86_MP_HALTED;
+}
+
+static void test_state_there_and_back(void **opaque)
+{
+	struct x86_cpu_state set, got;
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(1);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &set, &err), 0);
+	fill_state(&set);
+	if (kvm_accel_ops.state_set(rig->vcpu[0], &set, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &got, &err), 0);
+	assert_memory_equal(got.gpr, set.gpr, sizeof(set.gpr));
+	assert_int_equal(got.rip, set.rip);
+	assert_int_equal(got.rflags, set.rflags);
+	assert_int_equal(got.cr0, set.cr0);
+	assert_int_equal(got.cr2, set.cr2);
+	assert_int_equal(got.cr3, set.cr3);
+	assert_int_equal(got.cr4, set.cr4);
+	assert_int_equal(got.cr8, set.cr8);
+	assert_int_equal(rig->cr8, set.cr8);
+	assert_int_equal(got.efer, set.efer);
+	assert_int_equal(got.segment[X86_CS].attributes, set.segment[X86_CS].attributes);
+	assert_int_equal(got.segment[X86_GS].base, set.segment[X86_GS].base);
+	assert_int_equal(got.gdtr.base, set.gdtr.base);
+	assert_int_equal(got.dr[0], set.dr[0]);
+	assert_int_equal(got.dr[7], set.dr[7]);
+	assert_memory_equal(got.xsave + 160, "an xmm register!", 16);
+	assert_int_equal(*msr_of(&got, 0xc0000082), 0xffffffff81000000ull);
+	assert_int_equal(*msr_of(&got, 0x174), 0x10);
+	assert_true(got.interrupt_shadow);
+	assert_true(got.nmi_masked);
+	assert_int_equal(got.mp_state, X86_MP_HALTED);
+	rig_destroy(rig);
+}
+
+static void test_triple_fault(void **state)
+{
+	/* lidt [0x1100]; int3, with a table of no length */
+	static const uint8_t code[] = {0x0f, 0x01, 0x1e, 0x00, 0x11, 0xcc};
+	char finding[128];
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	/* A KVM that interprets has been seen to spin here for minutes. */
+	if (kvm_accel_ops.calibrate(finding, sizeof(finding), &err) < 0)
+		skip();
+	rig = rig_create(1);
+	rig_code(rig, CODE_GPA, code, sizeof(code));
+	rig_enter(rig);
+	assert_int_equal(kvm_accel_ops.vcpu_run(rig->vcpu[0], &err), ACCEL_EXIT_SHUTDOWN);
+	rig_destroy(rig);
+}
+
+static void test_memory_comes_and_goes(void **state)
+{
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(1);
+	assert_int_equal(gmem_add(rig->gmem, 4ull << 30, RAM_BYTES, GMEM_ROM, &err), 0);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(kvm_accel_ops.mem_map(rig->vm, gmem_region_at(rig->gmem, 1), &err), 0);
+		assert_int_equal(kvm_accel_ops.mem_unmap(rig->vm, 4ull << 30, &err), 0);
+	}
+	assert_int_equal(kvm_accel_ops.mem_unmap(rig->vm, 4ull << 30, &err), -ENOENT);
+	rig_destroy(rig);
+}
+
+static void test_calibration_speaks(void **state)
+{
+	char finding[128] = "";
+	struct err err = {0};
+	int code;
+
+	need_kvm();
+	code = kvm_accel_ops.calibrate(finding, sizeof(finding), &err);
+	assert_true(code == 0 || code == -ERANGE);
+	assert_true(code == 0 ? finding[0] : err.message[0]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_mmio),
+		cmocka_unit_test(test_interrupt_wakes_a_halted_cpu),
+		cmocka_unit_test(test_no_kick_is_lost),
+		cmocka_unit_test(test_startup_of_a_second_cpu),
+		cmocka_unit_test(test_state_there_and_back),
+		cmocka_unit_test(test_triple_fault),
+		cmocka_unit_test(test_memory_comes_and_goes),
+		cmocka_unit_test(test_calibration_speaks),
+	};
+
+	return cmocka_run_group_tests_name("kvm", tests, NULL, NULL);
+}
