@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The init of the KVM rig: loads KVM, runs the cases in /cases one after another, tells of each on the console, powers off.
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mount -t tmpfs tmp /tmp
+for module in irqbypass kvm kvm-amd; do insmod /modules/$module.ko; done
+[ -c /dev/kvm ] || echo "rig: no /dev/kvm"
+echo "rig: up"
+
+# What the threads of a case that takes very long are doing, for whoever reads the log of a hang.
+watch() {
+	sleep "${rig_patience:-100}"
+	for task in /proc/[0-9]*/task/*; do
+		grep -q vmmctl "$task/../../cmdline" || continue
+		echo "rig: $(cut -d' ' -f1-3,14,15 "$task/stat") in $(cut -d' ' -f1-3 "$task/syscall")"
+		cat "$task/stack"
+	done
+}
+
+for case in /cases/*; do
+	echo "rig: begin ${case##*/}"
+	watch &
+	sh "$case" </dev/null
+	status=$?
+	kill $!
+	echo "rig: end ${case##*/} status $status"
+done
+echo "rig: down"
+poweroff -f

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""
+Proves `--accel kvm` on a real kvm-amd: stock Debian kernels boot to a marker and power off inside the rig (rig.py).
+
+    tests/kvm/run.py --vmmctl build/.../vmmctl-static [--counts FILE] [CASE...]
+
+All cases run in one rig, one after another, because the rig's own start costs more than a case. Without QEMU they are
+skipped, by name. Times are those of the rig's emulated CPUs: compare them only with others taken in the same rig.
+"""
+import argparse
+import os
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import rig  # noqa: E402  (finds guests and monitors)
+import guests  # noqa: E402
+import monitors  # noqa: E402
+
+CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "300"))
+
+
+def boot_command(kernel, cpus, accel="kvm"):
+    return (f"/vmmctl boot --accel {accel} --log-level info --kernel {kernel} --initrd /guest/initrd --mem 256M "
+            f"--cpus {cpus} --append 'console=ttyS0 vmmctl_action=marker'")
+
+
+def expect_boot(session, cpus):
+    """The guest reaches its marker and powers off in order; returns the seconds from exec to the marker."""
+    start = time.monotonic()
+    session.expect(r"^vmmctl: info: accelerator: kvm, ", CASE_TIMEOUT_S)
+    session.expect("^" + guests.MARKER + "$", CASE_TIMEOUT_S)
+    seconds = time.monotonic() - start
+    online = int(session.expect(r"^vmmctl-cpus (\d+)$", CASE_TIMEOUT_S).group(1))
+    if online != cpus:
+        raise monitors.BootError(f"the guest runs {online} CPUs, expected {cpus}")
+    session.expect("the guest switched the machine off$", CASE_TIMEOUT_S)
+    return seconds
+
+
+def boot_case(kernel, cpus, accel="kvm"):
+    return boot_command(kernel, cpus, accel), lambda session: f"marker after {expect_boot(session, cpus):.1f} s"
+
+
+def probe_expect(session):
+    finding = session.expect(r"^accel kvm +(.*)$", CASE_TIMEOUT_S).group(1)
+    session.expect(r"^--accel auto takes kvm", CASE_TIMEOUT_S)
+    return finding
+
+
+# name -> (shell command, what its console must show; returns a remark), in the order in which they run
+CASES = {
+    "probe": ("/vmmctl probe", probe_expect),
+    "cloud-1cpu": boot_case("/guest/bzImage", 1),
+    "cloud-vmlinux-2cpu": boot_case("/guest/vmlinux", 2, accel="auto"),
+}
+
+
+def guest_files(vmmctl):
+    kernel = guests.debian_file("linux-image-cloud-amd64")
+    vmlinux = guests.vmlinux("linux-image-cloud-amd64")
+    return [(vmmctl, "/vmmctl"), (kernel, "/guest/bzImage"), (vmlinux, "/guest/vmlinux"),
+            (guests.initramfs(), "/guest/initrd")]
+
+
+def report(number, total, name, verdict, text=""):
+    print(f"{number:3}/{total} rig {name:28} {verdict} {text}", flush=True)
+
+
+def run_cases(names, options, log):
+    """Yields a verdict for each name."""
+    script = [(name, CASES[name][0]) for name in names]
+    with rig.Rig(script, log, guest_files(options.vmmctl)) as host:
+        host.expect_up()
+        for name in names:
+            start = time.monotonic()
+            try:
+                host.session.expect(rf"^rig: begin \d+-{name}$", CASE_TIMEOUT_S)
+                remark = CASES[name][1](host.session)
+                status = host.expect_end(name, CASE_TIMEOUT_S)
+                if status != 0:
+                    raise monitors.BootError(f"the exit status is {status}, expected 0")
+                yield "ok  ", f"{time.monotonic() - start:6.1f} s  {remark}"
+            except monitors.BootError as error:
+                tail = "\n".join("      | " + line for line in host.session.text.split("\n")[-25:])
+                yield "FAIL", f"{time.monotonic() - start:6.1f} s\n      {error}\n{tail}"
+                if host.session.process.poll() is not None or "did not show" in str(error):
+                    return
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vmmctl", required=True, help="the program under test, without shared libraries")
+    parser.add_argument("--logs", default=os.path.join(guests.TOP, "build", "boot-logs"))
+    parser.add_argument("--counts", help="a file to write `PASSED FAILED SKIPPED` to")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
+    options = parser.parse_args()
+    names = [name for name in CASES if not options.cases or name in options.cases]
+    verdicts = []
+    os.makedirs(options.logs, exist_ok=True)
+    if not rig.is_available() or not os.access(options.vmmctl, os.X_OK):
+        reason = "no static vmmctl was built" if rig.is_available() else f"there is no {rig.QEMU}"
+        for name in names:
+            verdicts.append("SKIP")
+            report(len(verdicts), len(names), name, "SKIP", reason)
+    else:
+        try:
+            for verdict, text in run_cases(names, options, os.path.join(options.logs, "rig.log")):
+                verdicts.append(verdict)
+                report(len(verdicts), len(names), names[len(verdicts) - 1], verdict, text)
+        except (monitors.BootError, RuntimeError) as error:
+            print(f"      {error}", flush=True)
+        # A case that hangs takes those behind it along.
+        for name in names[len(verdicts):]:
+            verdicts.append("FAIL")
+            report(len(verdicts), len(names), name, "FAIL", "it was not reached")
+    counts = [verdicts.count(verdict) for verdict in ("ok  ", "FAIL", "SKIP")]
+    if options.counts:
+        with open(options.counts, "w", encoding="ascii") as file:
+            print(*counts, file=file)
+    print(f"rig: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped")
+    return 0 if verdicts and not counts[1] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
