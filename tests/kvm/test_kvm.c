@@ -123,7 +123,7 @@ static void rig_cr8_write(void *opaque, unsigned cpu, uint64_t value)
 
 static void rig_add_vcpus(struct rig *rig)
 {
-	static struct x86_cpuid_table cpuid;
+	struct x86_cpuid_table cpuid;
 	struct x86_cpu_capabilities capabilities;
 	struct err err = {0};
 
