@@ -106,6 +106,20 @@ static uint64_t kvm_tsc_hz(int kvm_fd)
 	return khz > 0 ? (uint64_t)khz * 1000 : 0;
 }
 
+/* The guest runs on the host's CPU, so it is told which that is: its mitigations depend on it. */
+static void kvm_identity_fill(const struct kvm_cpuid_buffer *cpuid, struct x86_cpu_capabilities *capabilities)
+{
+	const struct kvm_cpuid_entry2 *vendor = kvm_cpuid_find(cpuid, 0, 0);
+	const struct kvm_cpuid_entry2 *features = kvm_cpuid_find(cpuid, 1, 0);
+
+	if (!vendor || !features)
+		return;
+	memcpy(capabilities->vendor, &vendor->ebx, 4);
+	memcpy(capabilities->vendor + 4, &vendor->edx, 4);
+	memcpy(capabilities->vendor + 8, &vendor->ecx, 4);
+	capabilities->signature = features->eax;
+}
+
 static void kvm_capabilities_fill(int kvm_fd, const struct kvm_cpuid_buffer *cpuid,
 				  struct x86_cpu_capabilities *capabilities)
 {
@@ -121,6 +135,7 @@ static void kvm_capabilities_fill(int kvm_fd, const struct kvm_cpuid_buffer *cpu
 		.hypervisor_signature = "KVMKVMKVM",
 		.kvmclock = paravirtual && (paravirtual->eax & BIT(KVM_FEATURE_CLOCKSOURCE2)),
 	};
+	kvm_identity_fill(cpuid, capabilities);
 	for (unsigned word = 0; word < X86_WORD_COUNT; word++)
 		capabilities->feature[word] =
 			kvm_cpuid_word(cpuid, (enum x86_feature_word)word) & ~kvm_features_left_out[word];

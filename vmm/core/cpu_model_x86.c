@@ -206,14 +206,21 @@ static uint32_t x86_text4(const char *text)
 	       (uint32_t)(uint8_t)text[2] << 16 | (uint32_t)(uint8_t)text[3] << 24;
 }
 
+static void x86_put_vendor(const struct x86_build *build, struct x86_cpuid_entry *entry)
+{
+	const char *vendor = build->capabilities->vendor[0] ? build->capabilities->vendor : "GenuineIntel";
+
+	entry->ebx = x86_text4(vendor);
+	entry->edx = x86_text4(vendor + 4);
+	entry->ecx = x86_text4(vendor + 8);
+}
+
 static void x86_build_vendor(struct x86_build *build)
 {
 	struct x86_cpuid_entry *entry = x86_leaf(build, 0);
 
 	entry->eax = 0x16;
-	entry->ebx = x86_text4("Genu");
-	entry->edx = x86_text4("ineI");
-	entry->ecx = x86_text4("ntel");
+	x86_put_vendor(build, entry);
 }
 
 static void x86_build_features(struct x86_build *build)
@@ -221,7 +228,7 @@ static void x86_build_features(struct x86_build *build)
 	struct x86_cpuid_entry *entry = x86_leaf(build, 1);
 	uint32_t htt = build->cpu_count > 1 ? BIT(28) : 0; /* EBX[23:16] is valid */
 
-	entry->eax = CPU_SIGNATURE;
+	entry->eax = build->capabilities->vendor[0] ? build->capabilities->signature : CPU_SIGNATURE;
 	entry->ebx = (build->apic_id & 0xff) << 24 | (1u << build->core_shift & 0xff) << 16 |
 		     8u << 8;                                  /* CLFLUSH: 64 bytes */
 	entry->ecx = build->feature[X86_WORD_1_ECX] | BIT(31); /* a hypervisor is present */
@@ -374,6 +381,7 @@ static void x86_build_extended(struct x86_build *build)
 	struct x86_cpuid_entry *entry = x86_leaf(build, 0x80000000);
 
 	entry->eax = 0x80000008;
+	x86_put_vendor(build, entry);
 	entry = x86_leaf(build, 0x80000001);
 	entry->ecx = build->feature[X86_WORD_EXT1_ECX];
 	entry->edx = build->feature[X86_WORD_EXT1_EDX];
@@ -386,11 +394,21 @@ static void x86_build_extended(struct x86_build *build)
 	entry->ebx = build->feature[X86_WORD_EXT8_EBX];
 }
 
+/* What a guest on the host's own CPU must know of speculation: IBRS, STIBP, SSBD, MD_CLEAR, L1D_FLUSH and
+ * AMD's kin. */
+static const uint32_t x86_speculation_bits[X86_WORD_COUNT] = {
+	[X86_WORD_7_EDX] = BIT(10) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(31),
+	[X86_WORD_EXT8_EBX] = BIT(12) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(24) |
+			      BIT(25) | BIT(26) | BIT(28),
+};
+
 /* Bits that are never a model's: they follow the system's state, or the topology, or are set above. */
 static void x86_build_select(struct x86_build *build, const struct x86_cpu_model *model)
 {
 	for (size_t i = 0; i < X86_WORD_COUNT; i++)
-		build->feature[i] = (model->required[i] | model->wanted[i]) & build->capabilities->feature[i];
+		build->feature[i] = (model->required[i] | model->wanted[i] |
+				     (build->capabilities->vendor[0] ? x86_speculation_bits[i] : 0)) &
+				    build->capabilities->feature[i];
 	build->feature[X86_WORD_1_ECX] &= ~(BIT(27) | BIT(31)); /* OSXSAVE, hypervisor */
 	build->feature[X86_WORD_1_EDX] &= ~BIT(28);             /* HTT */
 	build->feature[X86_WORD_7_ECX] &= ~BIT(4);              /* OSPKE */

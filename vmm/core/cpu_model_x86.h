@@ -49,7 +49,14 @@ struct x86_cpu_capabilities {
 	uint8_t phys_bits, virt_bits;
 	uint64_t tsc_hz;               /* rate at which the guest's TSC counts */
 	char hypervisor_signature[13]; /* leaf 0x40000000, 12 characters; "" for none */
-	bool kvmclock;                 /* leaf 0x40000001 offers the paravirtual clock */
+	/*
+	 * Who the host's CPU is, when it is that CPU that runs the guest: 12 characters, and leaf 1's EAX.
+	 * Such a guest must know what speculates and is told of the host's controls. "": the models' own
+	 * identity holds.
+	 */
+	char vendor[13];
+	uint32_t signature;
+	bool kvmclock; /* leaf 0x40000001 offers the paravirtual clock */
 };
 
 struct x86_cpu_model;
