@@ -60,8 +60,8 @@ def known_differences(path, payload):
 
 def run_vmmctl(vmmctl, payload, expected, cpus):
     """One TAP case a line. Returns how many there were and how many are bad."""
-    lines, status, errors = output_of([vmmctl, "boot", "--kernel", payload, "--exit-code-port", "--no-reboot", "--mem", "64M",
-                                       "--cpu", "max", "--cpus", cpus])
+    lines, status, errors = output_of([vmmctl, "boot", "--accel", "tcg", "--kernel", payload, "--exit-code-port",
+                                       "--no-reboot", "--mem", "64M", "--cpu", "max", "--cpus", cpus])
     bad = 0
     for number, wanted in enumerate(expected, 1):
         got = lines[number - 1] if number <= len(lines) else "(nothing)"
