@@ -141,26 +141,91 @@ static int option_set_record(const struct option *option, void *record, const ch
 		       : 0;
 }
 
-static int option_add_record(const struct option *option, struct option_records *records, const char *text,
-			     struct err *err)
+static int option_unknown_key(const struct option *option, const char *key, struct err *err)
 {
+	char keys[400] = "";
+
+	for (const struct option *row = option->element + 1; row->path; row++)
+		text_append(keys, sizeof(keys), "%s%s", keys[0] ? ", " : "", row->path);
+	return err_set(err, -EINVAL, "\"%s\" is not known: there are %s", key, keys);
+}
+
+/* One KEY, KEY=VALUE of a keyed record; the text is cut at the equals sign. */
+static int option_set_pair(const struct option *option, void *record, char *text, struct err *err)
+{
+	char *equals = strchr(text, '=');
+	const struct option *row = option->element + 1;
+	const char *value = equals ? equals + 1 : "true";
+
+	if (equals)
+		*equals = '\0';
+	while (row->path && strcmp(row->path, text) != 0)
+		row++;
+	if (!row->path)
+		return option_unknown_key(option, text, err);
+	if (!equals && row->type != OPTION_BOOL)
+		return err_set(err, -EINVAL, "%s needs a value: write %s=%s", text, text,
+			       row->metavar ? row->metavar : "VALUE");
+	if (option_set_text(row, record, value, err) < 0)
+		return err_prefix(err, "%s", text);
+	return 0;
+}
+
+/* FIRST[,KEY[=VALUE]]...; a doubled comma is one that separates nothing. */
+static int option_set_keyed(const struct option *option, void *record, const char *text, struct err *err)
+{
+	int code = 0;
+
+	for (bool first = true; code == 0 && (first || *text); first = false) {
+		size_t len = option_first_part(text);
+		char *part = strndup(text, len);
+
+		if (!part)
+			return err_set(err, -ENOMEM, "no memory");
+		option_undouble_commas(part);
+		code = first ? option_set_text(option->element, record, part, err)
+			     : option_set_pair(option, record, part, err);
+		free(part);
+		text += len + (text[len] == ',');
+	}
+	return code;
+}
+
+void *option_add_record(const struct option *option, void *object, struct err *err)
+{
+	struct option_records *records = option_field(option, object);
 	void *items;
 	void *record;
-	int code = option_list_check(records->count, err);
 
-	if (code < 0)
-		return code;
+	if (option_list_check(records->count, err) < 0)
+		return NULL;
 	items = reallocarray(records->item, records->count + 1, option->element_size);
-	if (!items)
-		return err_set(err, -ENOMEM, "no memory");
+	if (!items) {
+		err_set(err, -ENOMEM, "no memory");
+		return NULL;
+	}
 	records->item = items;
 	record = (char *)items + records->count * option->element_size;
 	memset(record, 0, option->element_size);
-	code = option_set_record(option, record, text, err);
-	if (code < 0)
+	records->count++;
+	return record;
+}
+
+static int option_add_record_text(const struct option *option, void *object, const char *text,
+				  struct err *err)
+{
+	struct option_records *records = option_field(option, object);
+	void *record = option_add_record(option, object, err);
+	int code;
+
+	if (!record)
+		return err ? err->code : -ENOMEM;
+	code = option->keyed ? option_set_keyed(option, record, text, err)
+			     : option_set_record(option, record, text, err);
+	if (code < 0) {
 		option_free(option->element, record);
-	else
-		records->count++;
+		records->count--;
+	}
 	return code;
 }
 
@@ -180,7 +245,7 @@ int option_set_text(const struct option *option, void *object, const char *text,
 	case OPTION_SIZE: return option_set_size(option, field, text, err);
 	case OPTION_CHOICE: return option_set_choice(option, field, text, err);
 	case OPTION_STRINGS: return option_add_string(field, text, err);
-	case OPTION_RECORDS: return option_add_record(option, field, text, err);
+	case OPTION_RECORDS: return option_add_record_text(option, object, text, err);
 	}
 	return err_set(err, -EINVAL, "no such type of option");
 }

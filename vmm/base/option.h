@@ -22,7 +22,7 @@ enum option_type {
 	OPTION_SIZE,    /* uint64_t bytes within [min, max]; a plain number is MiB, as QEMU has it */
 	OPTION_CHOICE,  /* uint32_t: index into choice */
 	OPTION_STRINGS, /* struct option_strings; the flag may be repeated */
-	OPTION_RECORDS, /* struct option_records; the flag may be repeated: FIRST[,SECOND] */
+	OPTION_RECORDS, /* struct option_records; the flag may be repeated: FIRST[,SECOND], or keyed */
 };
 
 #define OPTION_LIST_MAX 64 /* items of a list: bounds what a configuration can ask for */
@@ -58,6 +58,8 @@ struct option {
 	const struct option
 		*element; /* OPTION_RECORDS: string rows; the first two are the flag's FIRST and SECOND */
 	size_t element_size;
+	bool keyed; /* OPTION_RECORDS: FIRST[,KEY[=VALUE]]..., where FIRST is the first row and a KEY the path
+		       of another, of any type; a bool's VALUE may be left out */
 };
 
 /* Frees what the rows own in object and clears the fields. */
@@ -65,6 +67,8 @@ void option_free(const struct option *table, void *object);
 
 /* Sets the field from text; a list gains an item. 0, or -errno with a message that does not name the flag. */
 int option_set_text(const struct option *option, void *object, const char *text, struct err *err);
+/* Adds a record of zeroes to an OPTION_RECORDS row; borrowed until the next one, or NULL with err set. */
+void *option_add_record(const struct option *option, void *object, struct err *err);
 /* Empties a list row; nothing for others. */
 void option_clear_list(const struct option *option, void *object);
 /* Whether a flag of this row takes an argument. */

@@ -63,16 +63,12 @@ static int option_json_strings(const struct option *option, void *object, const 
 
 static int option_json_records(const struct option *option, void *object, const json_t *list, struct err *err)
 {
-	struct option_records *records = (struct option_records *)(void *)((char *)object + option->offset);
-
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		int code = option_set_text(option, object, "", err);
-		void *record;
+		void *record = option_add_record(option, object, err);
+		int code = record ? 0 : -E2BIG;
 
 		if (code < 0)
 			return code;
-		record = (char *)records->item + (records->count - 1) * option->element_size;
-		option_free(option->element, record);
 		code = option_from_json(option->element, record, json_array_get(list, i), err);
 		if (code < 0) {
 			err_prefix(err, "[%zu]", i);

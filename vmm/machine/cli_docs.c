@@ -36,6 +36,37 @@ static void docs_print_man_choices(FILE *out, const struct option_choice *choice
 	}
 }
 
+static void docs_print_man_help(FILE *out, const struct option *option)
+{
+	docs_print_roff(out, option->help);
+	if (option->default_text) {
+		fputs(" (default: ", out);
+		docs_print_roff(out, option->default_text);
+		fputc(')', out);
+	}
+	fputs(".\n", out);
+	if (option->type == OPTION_CHOICE)
+		docs_print_man_choices(out, option->choice);
+}
+
+/* The keys of a keyed record, as a list within the option. */
+static void docs_print_man_keys(FILE *out, const struct option *option)
+{
+	fputs(".RS\n", out);
+	for (const struct option *row = option->element + 1; row->path; row++) {
+		fputs(".TP\n.B ", out);
+		docs_print_roff(out, row->path);
+		if (row->metavar) {
+			fputs("\\fR=\\fI", out);
+			docs_print_roff(out, row->metavar);
+			fputs("\\fR", out);
+		}
+		fputc('\n', out);
+		docs_print_man_help(out, row);
+	}
+	fputs(".RE\n", out);
+}
+
 static void docs_print_man_option(FILE *out, const struct option *option)
 {
 	enum option_argument kind = option_argument(option);
@@ -48,20 +79,14 @@ static void docs_print_man_option(FILE *out, const struct option *option)
 		fputs(kind == OPTION_ARGUMENT_OPTIONAL ? "\\fR]" : "\\fR", out);
 	}
 	fputc('\n', out);
-	docs_print_roff(out, option->help);
-	if (option->default_text) {
-		fputs(" (default: ", out);
-		docs_print_roff(out, option->default_text);
-		fputc(')', out);
-	}
-	fputs(".\n", out);
-	if (option->type == OPTION_CHOICE)
-		docs_print_man_choices(out, option->choice);
+	docs_print_man_help(out, option);
 	if (option->path[0] != '-') { /* not an option of the command itself */
 		fputs("In JSON:\n.IR ", out);
 		docs_print_roff(out, option->path);
 		fputs(" .\n", out);
 	}
+	if (option->type == OPTION_RECORDS && option->keyed)
+		docs_print_man_keys(out, option);
 }
 
 static void docs_print_man_command(FILE *out, const struct cli_command *command)

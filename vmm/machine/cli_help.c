@@ -43,7 +43,7 @@ static int help_print_flag(FILE *out, const struct option *option)
 }
 
 /* "A, b (what it is), c" of a row whose values have names. */
-static void help_print_choices(FILE *out, const struct option *option, int column)
+static void help_print_choices(FILE *out, const struct option *option, int column, int indent)
 {
 	char text[600] = "One of";
 	size_t used = strlen(text);
@@ -55,7 +55,25 @@ static void help_print_choices(FILE *out, const struct option *option, int colum
 		used += (size_t)snprintf(text + used, sizeof(text) - used, " %s%s%s%s%s", choice->name,
 					 choice->summary ? " (" : "", choice->summary ? choice->summary : "",
 					 choice->summary ? ")" : "", choice[1].name ? "," : ".");
-	help_print_wrapped(out, text, column, HELP_INDENT);
+	help_print_wrapped(out, text, column, indent);
+}
+
+/* The keys of a keyed record, each on a line of its own. */
+static void help_print_keys(FILE *out, const struct option *option)
+{
+	const int indent = HELP_INDENT + 2;
+	char text[400];
+
+	for (const struct option *row = option->element + 1; row->path; row++) {
+		int column;
+
+		snprintf(text, sizeof(text), "%s%s%s: %s%s%s%s.", row->path, row->metavar ? "=" : "",
+			 row->metavar ? row->metavar : "", row->help, row->default_text ? " (default: " : "",
+			 row->default_text ? row->default_text : "", row->default_text ? ")" : "");
+		fprintf(out, "\n%*s", HELP_INDENT, "");
+		column = help_print_wrapped(out, text, HELP_INDENT, indent);
+		help_print_choices(out, row, column, indent);
+	}
 }
 
 static void help_print_option(FILE *out, const struct option *option)
@@ -72,7 +90,9 @@ static void help_print_option(FILE *out, const struct option *option)
 	else
 		snprintf(text, sizeof(text), "%s.", option->help);
 	column = help_print_wrapped(out, text, HELP_INDENT, HELP_INDENT);
-	help_print_choices(out, option, column);
+	help_print_choices(out, option, column, HELP_INDENT);
+	if (option->type == OPTION_RECORDS && option->keyed)
+		help_print_keys(out, option);
 	fputc('\n', out);
 }
 
