@@ -45,6 +45,13 @@ struct loop_call {
 	void *opaque;
 };
 
+/* Somebody who waits in loop_call; lives on its stack. post_lock. */
+struct loop_waiter {
+	struct loop_waiter *next;
+	struct loop_call call;
+	bool done;
+};
+
 struct loop {
 	int epoll_fd;
 	int wake_fd; /* eventfd: something was posted, or stop */
@@ -53,10 +60,14 @@ struct loop {
 	bool delivering;      /* a batch is under way; loop's thread only */
 	_Atomic bool stopping;
 	_Atomic int stop_value;
-	pthread_mutex_t post_lock; /* guards post, post_head, post_count; a leaf */
+	pthread_mutex_t post_lock; /* guards all below; a leaf */
 	struct loop_call post[LOOP_POST_MAX];
 	size_t post_head;
 	size_t post_count;
+	struct loop_waiter *waiter; /* calls to be run, last come first */
+	pthread_cond_t call_done;   /* some waiter's `done` became true */
+	bool running;               /* a thread is in loop_run: `runner` */
+	pthread_t runner;
 };
 
 static void loop_wake(struct loop *loop)
@@ -82,6 +93,31 @@ static bool loop_take_post(struct loop *loop, struct loop_call *call)
 	return taken;
 }
 
+static struct loop_waiter *loop_take_waiter(struct loop *loop)
+{
+	struct loop_waiter *waiter;
+
+	pthread_mutex_lock(&loop->post_lock);
+	waiter = loop->waiter;
+	if (waiter)
+		loop->waiter = waiter->next;
+	pthread_mutex_unlock(&loop->post_lock);
+	return waiter;
+}
+
+static void loop_serve_waiters(struct loop *loop)
+{
+	struct loop_waiter *waiter;
+
+	while ((waiter = loop_take_waiter(loop)) != NULL) {
+		waiter->call.fn(waiter->call.opaque);
+		pthread_mutex_lock(&loop->post_lock);
+		waiter->done = true;
+		pthread_cond_broadcast(&loop->call_done);
+		pthread_mutex_unlock(&loop->post_lock);
+	}
+}
+
 static void loop_on_wake(void *opaque, uint32_t epoll_events)
 {
 	struct loop *loop = opaque;
@@ -92,6 +128,7 @@ static void loop_on_wake(void *opaque, uint32_t epoll_events)
 	(void)got;
 	while (loop_take_post(loop, &call))
 		call.fn(call.opaque);
+	loop_serve_waiters(loop);
 }
 
 static struct loop *loop_free(struct loop *loop)
@@ -102,6 +139,7 @@ static struct loop *loop_free(struct loop *loop)
 		close(loop->wake_fd);
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
+	pthread_cond_destroy(&loop->call_done);
 	pthread_mutex_destroy(&loop->post_lock);
 	free(loop);
 	return NULL;
@@ -116,6 +154,7 @@ struct loop *loop_create(struct err *err)
 		return NULL;
 	}
 	pthread_mutex_init(&loop->post_lock, NULL);
+	pthread_cond_init(&loop->call_done, NULL);
 	loop->wake_fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0) {
@@ -147,10 +186,10 @@ static void loop_bury_dead(struct loop *loop)
 	}
 }
 
-static int loop_deliver_batch(struct loop *loop)
+int loop_run_once(struct loop *loop, int timeout_ms)
 {
 	struct epoll_event events[LOOP_EVENTS_PER_WAIT];
-	int count = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_PER_WAIT, -1);
+	int count = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_PER_WAIT, timeout_ms);
 
 	if (count < 0)
 		return errno == EINTR ? 0 : -errno;
@@ -166,14 +205,38 @@ static int loop_deliver_batch(struct loop *loop)
 	return 0;
 }
 
+static void loop_begin(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->post_lock);
+	loop->runner = pthread_self();
+	loop->running = true;
+	pthread_mutex_unlock(&loop->post_lock);
+}
+
+/* Nobody is left waiting: who comes before `running` falls is served here, who comes later serves himself. */
+static void loop_end(struct loop *loop)
+{
+	bool ended = false;
+
+	while (!ended) {
+		loop_serve_waiters(loop);
+		pthread_mutex_lock(&loop->post_lock);
+		ended = !loop->waiter;
+		loop->running = !ended;
+		pthread_mutex_unlock(&loop->post_lock);
+	}
+}
+
 int loop_run(struct loop *loop)
 {
-	while (!atomic_load(&loop->stopping)) {
-		int code = loop_deliver_batch(loop);
+	int code = 0;
 
-		if (code < 0)
-			return code;
-	}
+	loop_begin(loop);
+	while (code == 0 && !atomic_load(&loop->stopping))
+		code = loop_run_once(loop, -1);
+	loop_end(loop);
+	if (code < 0)
+		return code;
 	atomic_store(&loop->stopping, false);
 	return atomic_load(&loop->stop_value);
 }
@@ -299,4 +362,37 @@ int loop_post(struct loop *loop, loop_call_fn *fn, void *opaque)
 	pthread_mutex_unlock(&loop->post_lock);
 	loop_wake(loop);
 	return code;
+}
+
+static bool loop_is_mine_locked(const struct loop *loop)
+{
+	return !loop->running || pthread_equal(loop->runner, pthread_self());
+}
+
+bool loop_is_mine(struct loop *loop)
+{
+	bool mine;
+
+	pthread_mutex_lock(&loop->post_lock);
+	mine = loop_is_mine_locked(loop);
+	pthread_mutex_unlock(&loop->post_lock);
+	return mine;
+}
+
+void loop_call(struct loop *loop, loop_call_fn *fn, void *opaque)
+{
+	struct loop_waiter waiter = {.call = {.fn = fn, .opaque = opaque}};
+
+	pthread_mutex_lock(&loop->post_lock);
+	if (loop_is_mine_locked(loop)) {
+		pthread_mutex_unlock(&loop->post_lock);
+		fn(opaque);
+		return;
+	}
+	waiter.next = loop->waiter;
+	loop->waiter = &waiter;
+	loop_wake(loop);
+	while (!waiter.done)
+		pthread_cond_wait(&loop->call_done, &loop->post_lock);
+	pthread_mutex_unlock(&loop->post_lock);
 }

@@ -25,6 +25,12 @@ int loop_run(struct loop *loop);
 /* Ends loop_run after the present callbacks; from any thread and from a callback. */
 void loop_stop(struct loop *loop, int value);
 
+/*
+ * Delivers what is ready, after waiting at most timeout_ms for something (-1: for ever). For a loop that
+ * nobody runs: a test's, or one whose thread has ended. 0 or -errno.
+ */
+int loop_run_once(struct loop *loop, int timeout_ms);
+
 /* Watches fd (borrowed) for EPOLL* events. Only on the loop's thread or before it runs. */
 struct loop_fd *loop_fd_add(struct loop *loop, int fd, uint32_t epoll_events, loop_fd_fn *fn, void *opaque,
 			    struct err *err);
@@ -46,3 +52,11 @@ void loop_timer_destroy(struct loop_timer *timer);
  * wait. */
 #define LOOP_POST_MAX 1024
 int loop_post(struct loop *loop, loop_call_fn *fn, void *opaque);
+
+/*
+ * Runs fn once on the loop's thread and returns when it is done; on that thread itself, and when no thread
+ * runs the loop, it is called at once. The caller holds no lock that a callback of the loop takes.
+ */
+void loop_call(struct loop *loop, loop_call_fn *fn, void *opaque);
+/* Whether the caller is inside loop_run of this loop, or nobody is. */
+bool loop_is_mine(struct loop *loop);

@@ -69,6 +69,8 @@ struct device_env {
 	struct bus *mmio;
 	struct gmem *gmem;
 	struct loop *loop;     /* timers and descriptors */
+	struct loop *io_loop;  /* of an I/O thread: queues and their backends; each device has one, several
+				  share it */
 	pthread_mutex_t *lock; /* the board's device lock: register bus ranges and timers with it */
 	pthread_mutex_t
 		*intr_lock; /* lock of PIC, I/O APIC and local APICs; taken after `lock`, never before */
