@@ -13,8 +13,12 @@
 #include "vmm/core/cpu_model_x86.h"
 #include "vmm/core/cpu_state_x86.h"
 
+struct bus_doorbell;
 struct err;
 struct gmem_region;
+struct irqchip_state;
+struct irqfd_config;
+struct lapic_state;
 
 struct accel_vm;   /* an accelerator's own */
 struct accel_vcpu; /* an accelerator's own */
@@ -43,6 +47,8 @@ struct accel_host {
 	 * ask. */
 	/* x87 FERR# (CR0.NE = 0): level of IRQ 13. */
 	void (*ferr)(void *opaque, unsigned cpu, bool level);
+	/* ACCEL_IRQCHIP_SPLIT: a CPU has ended a level-triggered interrupt of the I/O APIC. */
+	void (*ioapic_eoi)(void *opaque, uint8_t vector);
 };
 
 /* Why vcpu_run came back. */
@@ -63,10 +69,36 @@ struct accel_vcpu_config {
 	const struct x86_cpuid_table *cpuid; /* copied */
 };
 
+/*
+ * Where the interrupt controllers are.
+ *
+ *           PIC, I/O APIC, PIT   local APICs   interrupts reach the accelerator by
+ *   off     devices              devices       vcpu_intr, vcpu_nmi, ... and accel_host.intr_acknowledge
+ *   split   devices              accelerator   msi_send, ioapic_route; PIC: vcpu_intr of CPU 0 +
+ * intr_acknowledge kernel  accelerator          accelerator   irq_line, msi_send
+ *
+ * With an accelerator's local APICs, accel_host.apic_msr_*, cr8_* are not called, and start-up, INIT and HLT
+ * are the accelerator's own: vcpu_run sleeps while the CPU is halted and does not return HALTED.
+ */
+enum accel_irqchip { ACCEL_IRQCHIP_OFF, ACCEL_IRQCHIP_SPLIT, ACCEL_IRQCHIP_KERNEL, ACCEL_IRQCHIP_COUNT };
+
+enum accel_bus { ACCEL_BUS_MMIO, ACCEL_BUS_PIO };
+
+/* Ports and registers whose writes may be gathered and carried out before the next exit. */
+struct accel_coalesced {
+	enum accel_bus bus;
+	uint64_t address;
+	uint32_t size;
+};
+
+/* Guest memory written since it was last asked: whole 4 KiB pages. */
+typedef void accel_dirty_fn(void *opaque, uint64_t gpa, uint64_t size_bytes);
+
 struct accel_vm_config {
 	const struct accel_host *host; /* borrowed, outlives the vm */
 	unsigned cpu_count;
-	bool jit; /* tcg: translate hot code (--jit) */
+	enum accel_irqchip irqchip; /* one of those that accel_ops.irqchips offers */
+	bool jit;                   /* tcg: translate hot code (--jit) */
 };
 
 struct accel_ops {
@@ -122,6 +154,56 @@ struct accel_ops {
 	/* Whole state, while the vCPU does not run. */
 	int (*state_get)(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 	int (*state_set)(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
+
+	/*
+	 * Interrupt controllers of the accelerator's own. All of these may be NULL in one that has none
+	 * (irqchips NULL: only ACCEL_IRQCHIP_OFF).
+	 */
+	/* Bit n: enum accel_irqchip n can be had on this host. */
+	unsigned (*irqchips)(void);
+	/* Level of a GSI (ISA interrupt n is GSI n, the I/O APIC sees GSI 0 at pin 2). KERNEL. Any thread. */
+	void (*irq_line)(struct accel_vm *vm, unsigned gsi, bool level);
+	/* A message; SPLIT and KERNEL. Any thread. */
+	void (*msi_send)(struct accel_vm *vm, uint64_t address, uint32_t data);
+	/* The I/O APIC's redirection entry of a pin has changed; SPLIT. Any thread, the interrupt lock may be
+	 * held. */
+	void (*ioapic_route)(struct accel_vm *vm, unsigned pin, uint64_t entry);
+	/* A signal of config->fd raises an interrupt; SPLIT (messages only) and KERNEL. 0 and a handle, or
+	 * -errno: then the machine watches the eventfd itself. */
+	int (*irqfd_add)(struct accel_vm *vm, const struct irqfd_config *config, unsigned *handle,
+			 struct err *err);
+	int (*irqfd_update)(struct accel_vm *vm, unsigned handle, uint64_t msi_address, uint32_t msi_data,
+			    struct err *err);
+	void (*irqfd_remove)(struct accel_vm *vm, unsigned handle);
+	/* A write that signals an eventfd without an exit. -errno: bus_write will do it. Any thread. */
+	int (*ioeventfd_add)(struct accel_vm *vm, enum accel_bus bus, const struct bus_doorbell *doorbell,
+			     struct err *err);
+	void (*ioeventfd_remove)(struct accel_vm *vm, enum accel_bus bus,
+				 const struct bus_doorbell *doorbell);
+	/* Writes that may arrive late (before the next exit); -errno: they arrive at once. */
+	int (*coalesce)(struct accel_vm *vm, const struct accel_coalesced *range, struct err *err);
+
+	/*
+	 * The controllers' state, every vCPU parked: what the accelerator holds (KERNEL: all; SPLIT and OFF:
+	 * the paravirtual clock) is filled in or taken over, the rest left alone. The levels of lines are the
+	 * machine's: after a set it calls irq_line for each that is high.
+	 */
+	int (*irqchip_state_get)(struct accel_vm *vm, struct irqchip_state *state, struct err *err);
+	int (*irqchip_state_set)(struct accel_vm *vm, const struct irqchip_state *state, struct err *err);
+	/* One CPU's local APIC; SPLIT and KERNEL. Set after state_set of the same CPU (TSC, then deadline).
+	 */
+	int (*lapic_state_get)(struct accel_vcpu *vcpu, struct lapic_state *state, struct err *err);
+	int (*lapic_state_set)(struct accel_vcpu *vcpu, const struct lapic_state *state, struct err *err);
+
+	/*
+	 * Which pages does the guest write? start: from now on, none is dirty. fetch: fn for each piece
+	 * written since start or the last fetch, on the calling thread; a page may be named twice. Any
+	 * thread, one at a time; the guest may run. NULL: not offered.
+	 */
+	int (*dirty_log_start)(struct accel_vm *vm, struct err *err);
+	int (*dirty_log_fetch)(struct accel_vm *vm, accel_dirty_fn *fn, void *opaque, struct err *err);
+	void (*dirty_log_stop)(struct accel_vm *vm);
+
 	/* Counters for metrics and logs: fills at most count names and values, returns how many there are.
 	 * May be NULL. */
 	size_t (*counters)(struct accel_vm *vm, const char **names, uint64_t *values, size_t count);
