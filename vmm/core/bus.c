@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/core/doorbell.h"
 
 #define BUS_RANGES_MAX                                                                                       \
 	256 /* a PC has some thirty; bounds the table so that it never moves under a look-up                 \
@@ -22,6 +23,7 @@ struct bus {
 	uint64_t address_last; /* highest address */
 	size_t count;
 	struct bus_range range[BUS_RANGES_MAX]; /* sorted by base, disjoint */
+	struct doorbells *doorbells;
 };
 
 struct bus *bus_create(const char *name, unsigned address_bits)
@@ -30,6 +32,11 @@ struct bus *bus_create(const char *name, unsigned address_bits)
 
 	if (!bus)
 		return NULL;
+	bus->doorbells = doorbells_create();
+	if (!bus->doorbells) {
+		free(bus);
+		return NULL;
+	}
 	bus->name = name;
 	bus->address_last = address_bits >= 64 ? UINT64_MAX : (1ull << address_bits) - 1;
 	return bus;
@@ -37,6 +44,9 @@ struct bus *bus_create(const char *name, unsigned address_bits)
 
 void bus_destroy(struct bus *bus)
 {
+	if (!bus)
+		return;
+	doorbells_destroy(bus->doorbells);
 	free(bus);
 }
 
@@ -233,8 +243,11 @@ uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size_bytes)
 
 void bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size_bytes)
 {
-	const struct bus_range *range = bus_find_whole(bus, address, size_bytes);
+	const struct bus_range *range;
 
+	if (doorbells_ring(bus->doorbells, address, value & bus_value_mask(size_bytes), size_bytes))
+		return;
+	range = bus_find_whole(bus, address, size_bytes);
 	if (range) {
 		bus_range_lock(range);
 		bus_range_write(range, address - range->base, value & bus_value_mask(size_bytes), size_bytes);
@@ -243,6 +256,25 @@ void bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size_
 	}
 	for (unsigned i = 0; size_bytes > 1 && i < size_bytes; i++)
 		bus_write(bus, (address + i) & bus->address_last, (value >> (i * 8)) & 0xff, 1);
+}
+
+int bus_doorbell_add(struct bus *bus, const struct bus_doorbell *doorbell, struct err *err)
+{
+	int code = doorbells_add(bus->doorbells, doorbell, err);
+
+	if (code < 0)
+		err_prefix(err, "%s bus", bus->name);
+	return code;
+}
+
+void bus_doorbell_remove(struct bus *bus, const struct bus_doorbell *doorbell)
+{
+	doorbells_remove(bus->doorbells, doorbell);
+}
+
+void bus_doorbell_listen(struct bus *bus, const struct bus_doorbell_listener *listener)
+{
+	doorbells_listen(bus->doorbells, listener);
 }
 
 void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -47,6 +48,41 @@ const struct bus_range *bus_find(const struct bus *bus, uint64_t address);
  * bytes. */
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size_bytes);
 void bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size_bytes);
+
+/*
+ * A doorbell: a write here signals an eventfd and reaches no device. Takes precedence over ranges. Under an
+ * accelerator that can, the signal does not leave the kernel and the vCPU runs on at once; else bus_write
+ * makes it.
+ */
+struct bus_doorbell {
+	uint64_t address;
+	uint8_t size_bytes; /* of the write: 1, 2, 4 or 8; 0: any size (then no value is compared) */
+	bool match;         /* only a write of `value`; others go to the range as ever */
+	uint64_t value;
+	int fd; /* eventfd, borrowed until the doorbell is removed */
+};
+
+#define BUS_DOORBELLS_MAX                                                                                    \
+	512 /* 32 devices of 16 queues; bounds the table, which never moves under a look-up                  \
+	     */
+
+/*
+ * Adds and removes doorbells; any thread, at any time, the guest may run. After a removal has returned
+ * nobody signals it any more. -EEXIST: one for the same writes is there; -EINVAL; -ENOSPC; an accelerator
+ * that cannot have it is no error. Removes what equals in address, size, match and value.
+ */
+int bus_doorbell_add(struct bus *bus, const struct bus_doorbell *doorbell, struct err *err);
+void bus_doorbell_remove(struct bus *bus, const struct bus_doorbell *doorbell);
+
+/* Who wants to know of doorbells: the machine, for its accelerator. Called under the table's lock. */
+struct bus_doorbell_listener {
+	void (*added)(void *opaque, const struct bus_doorbell *doorbell);
+	void (*removed)(void *opaque, const struct bus_doorbell *doorbell);
+	void *opaque;
+};
+
+/* One listener; NULL: none from now on. A new one is told of those that are there, the old of their end. */
+void bus_doorbell_listen(struct bus *bus, const struct bus_doorbell_listener *listener);
 
 /* Calls fn for each range in order of address. */
 void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),
