@@ -117,6 +117,8 @@ static void ioapic_eoi(void *opaque, uint8_t vector)
 		if (!(entry & ENTRY_REMOTE_IRR) || (entry & 0xff) != vector)
 			continue;
 		ioapic->entry[pin] &= ~ENTRY_REMOTE_IRR;
+		if (ioapic->config.ended)
+			ioapic->config.ended(ioapic->config.ended_opaque, pin);
 		ioapic_service_level(ioapic, pin);
 	}
 }

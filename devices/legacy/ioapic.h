@@ -19,6 +19,9 @@ struct ioapic_config {
 	uint64_t base;         /* 0xfec00000 */
 	uint8_t apic_id;       /* at reset; the guest may change it */
 	struct intr_sink sink; /* the local APICs */
+	/* A level-triggered interrupt of a pin was ended (EOI). Interrupt lock held; may be NULL. */
+	void (*ended)(void *opaque, unsigned pin);
+	void *ended_opaque;
 };
 
 struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config,

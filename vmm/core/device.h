@@ -73,7 +73,9 @@ struct device_env {
 				  share it */
 	pthread_mutex_t *lock; /* the board's device lock: register bus ranges and timers with it */
 	pthread_mutex_t
-		*intr_lock; /* lock of PIC, I/O APIC and local APICs; taken after `lock`, never before */
+		*intr_lock;  /* lock of PIC, I/O APIC and local APICs; taken after `lock`, never before */
+	struct msi_sink msi; /* for message-signalled interrupts; any thread */
+	struct irqfd_maker irqfds; /* interrupts that somebody else's eventfd raises */
 };
 
 struct device;

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct err;
+
 /* One interrupt input of somebody. Copied freely; set may be NULL (not connected). */
 struct irq_line {
 	void (*set)(void *opaque, unsigned number, bool level);
@@ -66,6 +68,53 @@ struct eoi_sink {
 
 /* Decodes an MSI write. Intel SDM vol. 3, 11.11. */
 struct intr_message intr_message_from_msi(uint64_t address, uint32_t data);
+
+/*
+ * Where devices send message-signalled interrupts. Any thread, any lock held but the interrupt lock: the
+ * machine's local APICs or the accelerator's take the message.
+ */
+struct msi_sink {
+	void (*send)(void *opaque, uint64_t address, uint32_t data);
+	void *opaque;
+};
+
+static inline void msi_sink_send(const struct msi_sink *sink, uint64_t address, uint32_t data)
+{
+	if (sink->send)
+		sink->send(sink->opaque, address, data);
+}
+
+/* What the signal of an eventfd raises: an edge or a level of an interrupt line, or a message. */
+struct irqfd_config {
+	int fd; /* eventfd, borrowed until the irqfd is removed */
+	/*
+	 * Level lines: a signal of fd raises the line; when the guest has ended the interrupt (EOI) the line
+	 * falls and this eventfd is signalled, whereupon its owner looks whether to raise it again. -1: a
+	 * signal of fd is an edge. Unused for messages.
+	 */
+	int resample_fd;
+	bool is_msi;
+	unsigned line; /* GSI, unless is_msi */
+	uint64_t msi_address;
+	uint32_t msi_data;
+};
+
+struct irqfd;
+
+/*
+ * Makes irqfds. With an accelerator that has interrupt controllers in the kernel the signal reaches the guest
+ * without waking this process; else a watcher on the event loop does the same. add, update and remove: the
+ * main thread, or any while the vCPUs and the signallers are at rest.
+ */
+struct irqfd_maker {
+	/* Owned by the caller, removed before its eventfds are closed; NULL with err set. */
+	struct irqfd *(*add)(void *opaque, const struct irqfd_config *config, struct err *err);
+	/* The guest has given a message another address or data. */
+	int (*update)(void *opaque, struct irqfd *irqfd, uint64_t msi_address, uint32_t msi_data,
+		      struct err *err);
+	void (*remove)(void *opaque, struct irqfd *irqfd);
+	void *opaque;
+};
 
 /*
  * The pins of the CPUs, driven by local APIC and PIC. Implemented by the machine over the accelerator;

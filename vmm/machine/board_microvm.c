@@ -24,7 +24,9 @@
 #include "devices/legacy/serial.h"
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
+#include "vmm/core/irq_router.h"
 #include "vmm/machine/board.h"
+#include "vmm/machine/irqfd.h"
 #include "vmm/machine/parts.h"
 
 #define MICROVM_LOW_RAM_MAX (3ull << 30)
@@ -45,14 +47,14 @@ enum {
 	IRQ_FERR = 13
 };
 
-/* The two ways of one ISA interrupt. */
-struct microvm_isa_irq {
-	struct irq_line pic;
+/* The two ways of one interrupt. */
+struct microvm_gsi {
+	struct irq_line pic; /* ISA interrupts only */
 	struct irq_line ioapic;
 };
 
 struct microvm {
-	struct microvm_isa_irq isa[MICROVM_ISA_IRQS];
+	struct microvm_gsi gsi[IRQ_ROUTER_PINS];
 };
 
 static uint64_t microvm_low_ram(const struct machine *machine)
@@ -86,17 +88,22 @@ static int microvm_add_memory(struct machine *machine, struct err *err)
 	return code < 0 ? err_prefix(err, "--mem (machine.memory)") : 0;
 }
 
-static void microvm_isa_set(void *opaque, unsigned number, bool level)
+/* The interrupt router's output. */
+static void microvm_gsi_set(void *opaque, unsigned number, bool level)
 {
 	const struct microvm *microvm = opaque;
 
-	irq_line_set(&microvm->isa[number].pic, level);
-	irq_line_set(&microvm->isa[number].ioapic, level);
+	irq_line_set(&microvm->gsi[number].pic, level);
+	irq_line_set(&microvm->gsi[number].ioapic, level);
 }
 
+/* The board's own devices: there are fewer than a GSI has room for. */
 static struct irq_line microvm_isa_line(struct machine *machine, unsigned irq)
 {
-	return (struct irq_line){.set = microvm_isa_set, .opaque = machine->board_state, .number = irq};
+	struct irq_line line = {.set = NULL};
+
+	machine_irq_line(machine, irq, &line, NULL);
+	return line;
 }
 
 /* One of the two A20 gates moved; address bit 20 passes while either is open. number: the gate's bit. */
@@ -178,6 +185,12 @@ static uint8_t microvm_ioapic_id(const struct machine *machine)
 	return machine->config.cpus < 16 ? (uint8_t)machine->config.cpus : 0;
 }
 
+/* Called with the interrupt lock held. */
+static void microvm_on_pin_ended(void *opaque, unsigned pin)
+{
+	machine_irqfds_ended(((struct machine *)opaque)->irqfds, pin == 2 ? 0 : pin);
+}
+
 static int microvm_add_ioapic(struct machine *machine, struct err *err)
 {
 	struct microvm *microvm = machine->board_state;
@@ -185,21 +198,27 @@ static int microvm_add_ioapic(struct machine *machine, struct err *err)
 		.base = MICROVM_IOAPIC_GPA,
 		.apic_id = microvm_ioapic_id(machine),
 		.sink = lapic_sink(machine->lapic),
+		.ended = microvm_on_pin_ended,
+		.ended_opaque = machine,
 	};
-	struct device *ioapic = ioapic_create(&machine->device_env, &config, err);
+	const struct irq_line output = {.set = microvm_gsi_set, .opaque = microvm};
 	struct eoi_sink eoi;
-	int code = machine_keep_device(machine, ioapic, err);
+	int code;
 
+	machine->ioapic = ioapic_create(&machine->device_env, &config, err);
+	code = machine_keep_device(machine, machine->ioapic, err);
 	if (code < 0)
 		return code;
-	eoi = ioapic_eoi_sink(ioapic);
+	eoi = ioapic_eoi_sink(machine->ioapic);
 	lapic_set_eoi_sink(machine->lapic, &eoi);
-	for (unsigned irq = 0; irq < MICROVM_ISA_IRQS; irq++) {
-		if (irq != 2)
-			microvm->isa[irq].pic = pic_input(machine->pic, irq);
-		if (irq != 2)
-			microvm->isa[irq].ioapic = ioapic_input(ioapic, irq == 0 ? 2 : irq);
+	for (unsigned gsi = 0; gsi < IRQ_ROUTER_PINS; gsi++) {
+		if (gsi == 2)
+			continue; /* the PIC's cascade; the I/O APIC's pin is the timer's */
+		if (gsi < MICROVM_ISA_IRQS)
+			microvm->gsi[gsi].pic = pic_input(machine->pic, gsi);
+		microvm->gsi[gsi].ioapic = ioapic_input(machine->ioapic, gsi == 0 ? 2 : gsi);
 	}
+	irq_router_connect(machine->irq_router, &output);
 	return 0;
 }
 

@@ -67,6 +67,11 @@ static int builder_add_buses(struct machine *machine, struct err *err)
 		.lock = &machine->board_lock,
 		.intr_lock = &machine->intr_lock,
 	};
+	return machine_intr_init(machine, err);
+}
+
+static int builder_add_memory(struct machine *machine, struct err *err)
+{
 	return machine->board->add_memory(machine, err);
 }
 
@@ -189,9 +194,10 @@ static int builder_add_devices(struct machine *machine, struct err *err)
 
 /* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
 static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
-	builder_add_loop,    builder_add_accel,         builder_add_buses,
-	builder_add_vm,      builder_add_vcpus,         builder_add_chardevs,
-	builder_add_devices, builder_keep_reset_states, machine_load,
+	builder_add_loop,     builder_add_accel,   builder_add_buses,
+	builder_add_memory,   builder_add_vm,      builder_add_vcpus,
+	builder_add_chardevs, builder_add_devices, builder_keep_reset_states,
+	machine_load,
 };
 
 static void builder_init_locks(struct machine *machine)
@@ -252,6 +258,7 @@ void machine_destroy(struct machine *machine)
 	builder_destroy_vcpus(machine);
 	while (machine->chardev_count > 0)
 		chardev_destroy(machine->chardev[--machine->chardev_count]);
+	machine_intr_destroy(machine);
 	bus_destroy(machine->pio);
 	bus_destroy(machine->mmio);
 	gmem_destroy(machine->gmem);

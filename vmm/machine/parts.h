@@ -3,8 +3,9 @@
  * The inside of a machine, for the files of this folder only: builder.c makes it, run.c decides, vcpu.c runs
  * guests, host_x86.c answers the accelerator, board_*.c wire devices.
  *
- * Locks, outermost first: board_lock, intr_lock, run.lock. The main thread (the one in machine_run) takes
- * board_lock to reset devices, and waits for parked vCPUs only while it holds none of them.
+ * Locks, outermost first: board_lock, irq_router's, intr_lock, run.lock. The main thread (the one in
+ * machine_run) takes board_lock to reset devices, and waits for parked vCPUs only while it holds none of
+ * them.
  */
 #pragma once
 
@@ -21,7 +22,9 @@
 #include "vmm/machine/machine.h"
 
 struct board;
+struct irq_router;
 struct loop_fd;
+struct machine_irqfds;
 
 #define MACHINE_DEVICES_MAX 32 /* the board has some fifteen */
 
@@ -86,8 +89,10 @@ struct machine {
 	struct device_env device_env;
 	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
 	size_t device_count;
-	struct device *lapic, *pic, *ferr,
-		*acpi_pm;           /* those that host_x86.c and the board call by their own names */
+	struct device *lapic, *pic, *ioapic, *ferr,
+		*acpi_pm;              /* those that host_x86.c and the board call by their own names */
+	struct irq_router *irq_router; /* GSIs: every device's line to PIC and I/O APIC goes through it */
+	struct machine_irqfds *irqfds;
 	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
 
 	struct chardev_env chardev_env;
@@ -104,6 +109,15 @@ int machine_keep_device(struct machine *machine, struct device *device, struct e
 void machine_host_init(struct machine *machine);
 struct cpu_pins machine_cpu_pins(struct machine *machine);
 uint64_t machine_tsc_to_monotonic_ns(void *opaque, unsigned cpu, uint64_t tsc);
+
+/*
+ * intr_x86.c: a line to GSI `gsi`, shared with whoever else asks for it (levels are ORed); *line. Devices of any
+ * thread may move it with the board lock held, not the interrupt lock. 0, or -errno.
+ */
+int machine_irq_line(struct machine *machine, unsigned gsi, struct irq_line *line, struct err *err);
+/* Router, message sink and irqfds, and their fields in device_env. After the buses. */
+int machine_intr_init(struct machine *machine, struct err *err);
+void machine_intr_destroy(struct machine *machine);
 
 /* load_x86.c: puts the kernel into memory and the CPUs into their first state. Every vCPU is parked. */
 int machine_load(struct machine *machine, struct err *err);
