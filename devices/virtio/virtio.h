@@ -14,9 +14,8 @@
  * lock. A vCPU that resets a device waits until the I/O loop has stopped its queues and no chain is in
  * flight; so a chain in flight must complete without the help of the main loop, the board lock or a vCPU.
  *
- * Locks: virtio.lock (status, features, queue set-up; held by a vCPU while it waits for the I/O loop, so the
- * I/O loop never takes it), then virtio.leaf (configuration bytes, interrupt status; taken by anybody,
- * nothing is called under it).
+ * Locks, outermost first: virtio.lock, then leaf or isr_lock, each of which says in the structure what it
+ * guards.
  */
 #pragma once
 
@@ -105,10 +104,13 @@ struct virtio_ops {
 	 * the queue is stopped.
 	 */
 	void (*queue_stop)(struct virtio_device *virtio, unsigned index);
-	/* Every queue is stopped: forget what the driver has set. Also when it was never activated. */
+	/* Every queue is stopped: forget what the driver has set. Only after activate. */
 	void (*reset)(struct virtio_device *virtio);
-	/* Every queue is quiet, and about to go on: stop and re-arm what is the device's own (timers). */
+	/* An active device is about to be saved, its queues are stopped: stop what is the device's own
+	 * (timers). */
 	void (*pause)(struct virtio_device *virtio);
+	/* It goes on, here or from a saved state in a process where activate was never called; its queues are
+	 * up. */
 	void (*resume)(struct virtio_device *virtio);
 };
 
@@ -141,29 +143,41 @@ struct virtio_init {
 struct virtio_device {
 	struct device device;
 	const struct virtio_ops *ops;
-	struct virtio_init init; /* class, ops, type ...; the pointers to config and queue are not kept */
+	enum virtio_type type;
+	bool queues_elsewhere;
 	struct device_env env;
+	const struct virtio_transport *transport; /* set once, by the transport's constructor */
 
-	pthread_mutex_t lock;     /* status, features, queue set-up, see above */
-	pthread_mutex_t leaf;     /* config, generation, isr */
-	pthread_cond_t drained;   /* with leaf: some queue has nothing in flight any more */
-	uint64_t features;        /* offered */
+	/* Status, features and queue set-up. A vCPU holds it while it waits for the I/O loop: never taken
+	 * there. */
+	pthread_mutex_t lock;
+	uint64_t features;        /* offered; set before the driver is there */
 	uint64_t driver_features; /* chosen; final from FEATURES_OK on. Saved */
-	_Atomic uint8_t status;   /* enum virtio_status; saved */
-	_Atomic bool active;      /* DRIVER_OK was accepted and no reset since; saved */
-	bool paused;              /* lock */
-	uint32_t generation;      /* of config; leaf. Saved */
-	_Atomic uint32_t isr;     /* bit 0 queue, bit 1 configuration; saved */
+	_Atomic uint8_t status;   /* enum virtio_status; bits are only set without the lock. Saved */
+	_Atomic bool active;      /* DRIVER_OK was accepted and no reset since. Saved */
+
+	/* Configuration space, and who waits for queues to drain. Nothing is called under it. */
+	pthread_mutex_t leaf;
+	uint8_t *config;
 	uint32_t config_bytes;
-	uint8_t *config; /* leaf */
+	uint32_t generation; /* of config. Saved */
+	unsigned draining;   /* queues that are being stopped and have chains in flight */
+	pthread_cond_t drained;
+	struct log_limit log_limit;
+
+	/* Interrupt status and the level made of it; the line's own locks are taken inside. */
+	pthread_mutex_t isr_lock;
+	uint32_t isr;         /* bit 0 a queue, bit 1 the configuration. Saved */
+	struct irq_line line; /* the transport's */
+
 	uint32_t queue_count;
 	struct virtqueue queue[VIRTIO_QUEUES_MAX];
-	int kick_fd[VIRTIO_QUEUES_MAX]; /* eventfds, the doorbells' */
+	bool queue_drains[VIRTIO_QUEUES_MAX]; /* counted in draining; I/O loop */
+	int kick_fd[VIRTIO_QUEUES_MAX];       /* eventfds, which doorbells signal */
 	struct loop_fd *kick_watch[VIRTIO_QUEUES_MAX];
-	const struct virtio_transport *transport; /* set once, by the transport's constructor */
-	struct log_limit log_limit;               /* leaf */
-	_Atomic uint64_t kicks, interrupts, config_interrupts, resets, ring_errors,
-		driver_errors; /* metrics */
+
+	/* Metrics. */
+	_Atomic uint64_t kicks, interrupts, config_interrupts, resets, ring_errors, driver_errors;
 };
 
 /*
