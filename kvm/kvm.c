@@ -152,6 +152,7 @@ static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *st
 	code = kvm_state_load(vcpu, state, err);
 	if (code < 0)
 		return code;
+	atomic_store(&vcpu->sipi_vector, state->sipi_vector);
 	vcpu->run->if_flag = (state->rflags >> 9 & 1) != 0;
 	vcpu->run->ready_for_interrupt_injection = 0;
 	host->cr8_write(host->opaque, vcpu->index, state->cr8);

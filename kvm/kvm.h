@@ -140,7 +140,8 @@ void kvm_kick_signal_send(pid_t thread_id);
 /* kvm_exit.c: answers the exit in vcpu->run. True: run on. False: *why says what the machine must decide. */
 bool kvm_exit_handle(struct accel_vcpu *vcpu, enum accel_exit *why, struct err *err);
 
-/* kvm_state.c: all but CR8's way to the local APIC. */
+/* kvm_state.c: all but CR8's way to the local APIC, and the start-up vector, which its sender may write
+ * meanwhile. */
 int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
 /* Gives KVM the local APIC's base, from which it derives CPUID's APIC bit. */

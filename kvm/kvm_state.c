@@ -295,7 +295,6 @@ int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, s
 	vcpu->run->cr8 = state->cr8;
 	vcpu->cr8_entered = state->cr8;
 	vcpu->mp_state = state->mp_state;
-	atomic_store(&vcpu->sipi_vector, state->sipi_vector);
 	kvm_vcpu_refresh_anchor(vcpu, true);
 	return 0;
 }

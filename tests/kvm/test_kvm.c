@@ -31,6 +31,7 @@ extern const struct accel_ops kvm_accel_ops;
 #define DONE_PORT     0x11
 #define LOG_MAX       64
 #define KICKS         2000
+#define STARTUPS      3000
 #define ATTRIBUTES_16 0x93
 
 struct access {
@@ -389,6 +390,59 @@ static void test_startup_of_a_second_cpu(void **state)
 	rig_destroy(rig);
 }
 
+struct starter {
+	struct rig *rig;
+	_Atomic unsigned started; /* CPUs 1 that the guest has seen come up */
+};
+
+/* INIT and start-up back to back, as kernels send them to a CPU they know to be new: at another page each
+ * time. */
+static void *start_often(void *opaque)
+{
+	struct starter *starter = opaque;
+
+	for (unsigned i = 0; i < STARTUPS; i++) {
+		kvm_accel_ops.vcpu_init(starter->rig->vcpu[1]);
+		kvm_accel_ops.vcpu_startup(starter->rig->vcpu[1], (uint8_t)((AP_GPA >> 12) + (i & 1)));
+		while (atomic_load(&starter->started) <= i)
+			usleep(10);
+	}
+	return NULL;
+}
+
+/* A start-up's vector that comes while the INIT before it is carried out is the one that counts. */
+static void test_startup_right_behind_an_init(void **state)
+{
+	/* mov ax,cs; out 0x10,ax; hlt */
+	static const uint8_t code[] = {0x8c, 0xc8, 0xe7, 0x10, 0xf4};
+	struct starter starter = {0};
+	struct rig *rig;
+	pthread_t thread;
+	unsigned i = 0;
+
+	need_kvm();
+	starter.rig = rig = rig_create(2);
+	rig_code(rig, AP_GPA, code, sizeof(code));
+	rig_code(rig, AP_GPA + 0x1000, code, sizeof(code));
+	alarm(120);
+	assert_int_equal(pthread_create(&thread, NULL, start_often, &starter), 0);
+	while (i < STARTUPS) {
+		struct err err = {0};
+
+		kvm_accel_ops.vcpu_wait(rig->vcpu[1]);
+		assert_int_equal(kvm_accel_ops.vcpu_run(rig->vcpu[1], &err), ACCEL_EXIT_HALTED);
+		if (rig->log_count == 0)
+			continue;
+		expect_access(rig, 0,
+			      (struct access){false, true, 0x10, (AP_GPA >> 4) + (i & 1) * 0x100, 2, 1});
+		rig->log_count = 0;
+		atomic_store(&starter.started, ++i);
+	}
+	pthread_join(thread, NULL);
+	alarm(0);
+	rig_destroy(rig);
+}
+
 static uint64_t *msr_of(struct x86_cpu_state *state, uint32_t index)
 {
 	uint32_t i = 0;
@@ -520,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_interrupt_wakes_a_halted_cpu),
 		cmocka_unit_test(test_no_kick_is_lost),
 		cmocka_unit_test(test_startup_of_a_second_cpu),
+		cmocka_unit_test(test_startup_right_behind_an_init),
 		cmocka_unit_test(test_state_there_and_back),
 		cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_memory_comes_and_goes),
