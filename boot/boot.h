@@ -56,6 +56,9 @@ struct boot_x86_config {
 	uint64_t flat_gpa; /* BOOT_FLAT: 0 means LAYOUT_FLAT_GPA; below 1 MiB, real mode must reach it */
 	uint64_t flat_entry_offset; /* from flat_gpa */
 
+	uint64_t random; /* chooses the addresses of a kernel that is unpacked here; 0: those it was linked
+			    for */
+
 	unsigned cpu_count;  /* APIC ids 0 .. cpu_count - 1 */
 	uint64_t lapic_gpa;  /* 0xfee00000 */
 	uint64_t ioapic_gpa; /* 0xfec00000; 0: none */
@@ -72,6 +75,7 @@ struct boot_x86_config {
 struct boot_x86_summary {
 	enum boot_protocol protocol; /* never BOOT_AUTO */
 	bool is_64bit_entry;
+	bool is_unpacked; /* a bzImage's kernel was unpacked before it was entered */
 	uint64_t entry_gpa;
 	uint64_t initrd_gpa, initrd_size;
 	char kernel_version[128]; /* "" when the image does not say */

@@ -17,6 +17,7 @@
 
 /* loadflags */
 #define LINUX_LOADED_HIGH  0x01
+#define LINUX_KASLR        0x02 /* the decompressor's word to the kernel: addresses were chosen at random */
 #define LINUX_CAN_USE_HEAP 0x80
 
 /* xloadflags, protocol 2.12 */

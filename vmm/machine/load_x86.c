@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "boot/boot.h"
 #include "loader/image.h"
@@ -58,7 +59,8 @@ static size_t load_collect_modules(const struct machine_config *config, struct m
 
 static void load_log_summary(const struct machine_config *config, const struct boot_x86_summary *summary)
 {
-	const char *entry = summary->is_64bit_entry          ? "64-bit"
+	const char *entry = summary->is_unpacked             ? "unpacked, 64-bit"
+			    : summary->is_64bit_entry        ? "64-bit"
 			    : summary->protocol == BOOT_FLAT ? "real-mode"
 							     : "32-bit";
 
@@ -68,6 +70,14 @@ static void load_log_summary(const struct machine_config *config, const struct b
 	if (summary->initrd_size)
 		log_info("initrd of %" PRIu64 " KiB at 0x%" PRIx64, summary->initrd_size >> 10,
 			 summary->initrd_gpa);
+}
+
+/* Without it a guest boots all the same, at the addresses it was linked for. */
+static uint64_t load_random(void)
+{
+	uint64_t random = 0;
+
+	return getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random) ? random : 0;
 }
 
 static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struct err *err)
@@ -82,6 +92,7 @@ static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struc
 		.cmdline = load_command_line(config),
 		.module = modules,
 		.module_count = load_collect_modules(config, modules),
+		.random = load_random(),
 		.cpu_count = config->cpus,
 		.device = devices,
 		.device_count = machine->device_count,
