@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,6 +33,7 @@ struct gmem {
 	size_t region_count;
 	struct gmem_listener listener[GMEM_LISTENERS_MAX];
 	size_t listener_count;
+	_Atomic unsigned pins;
 };
 
 struct gmem *gmem_create(void)
@@ -263,4 +265,22 @@ int gmem_listen(struct gmem *gmem, gmem_written_fn *fn, void *opaque)
 		return -ENOSPC;
 	gmem->listener[gmem->listener_count++] = (struct gmem_listener){.fn = fn, .opaque = opaque};
 	return 0;
+}
+
+void gmem_pin(struct gmem *gmem)
+{
+	atomic_fetch_add(&gmem->pins, 1);
+}
+
+void gmem_unpin(struct gmem *gmem)
+{
+	unsigned before = atomic_fetch_sub(&gmem->pins, 1);
+
+	assert(before > 0);
+	(void)before;
+}
+
+bool gmem_is_pinned(const struct gmem *gmem)
+{
+	return atomic_load(&gmem->pins) > 0;
 }

@@ -57,6 +57,15 @@ int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len);
 /* Tells the listeners that the host wrote [gpa, gpa + len) through a span. Any thread. */
 void gmem_written(struct gmem *gmem, uint64_t gpa, uint64_t len);
 
+/*
+ * Somebody (io_uring, a device passed through) holds the pages of all regions themselves: from gmem_pin to
+ * gmem_unpin, which nest, no page may be given back to the host, for it would be replaced by another one that
+ * the holder does not see. Any thread.
+ */
+void gmem_pin(struct gmem *gmem);
+void gmem_unpin(struct gmem *gmem);
+bool gmem_is_pinned(const struct gmem *gmem);
+
 /* Called for each host-side write, on the writer's thread. One listener a purpose; set before vCPUs run. */
 typedef void gmem_written_fn(void *opaque, uint64_t gpa, uint64_t len);
 #define GMEM_LISTENERS_MAX 4 /* accelerator, dirty log, and two to spare */
