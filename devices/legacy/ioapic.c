@@ -18,6 +18,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/device.h"
+#include "vmm/core/irqchip_state.h"
 
 #define IOAPIC_SIZE    0x1000
 #define IOAPIC_SELECT  0x00
@@ -118,7 +119,7 @@ static void ioapic_eoi(void *opaque, uint8_t vector)
 			continue;
 		ioapic->entry[pin] &= ~ENTRY_REMOTE_IRR;
 		if (ioapic->config.ended)
-			ioapic->config.ended(ioapic->config.ended_opaque, pin);
+			ioapic->config.ended(ioapic->config.opaque, pin);
 		ioapic_service_level(ioapic, pin);
 	}
 }
@@ -143,6 +144,12 @@ static uint32_t ioapic_read_window(const struct ioapic *ioapic)
 	return (uint32_t)(ioapic->entry[pin] >> (ioapic->select & 1 ? 32 : 0));
 }
 
+static void ioapic_tell_route(struct ioapic *ioapic, unsigned pin)
+{
+	if (ioapic->config.routed)
+		ioapic->config.routed(ioapic->config.opaque, pin, ioapic->entry[pin]);
+}
+
 static void ioapic_write_entry(struct ioapic *ioapic, unsigned pin, bool high, uint32_t value)
 {
 	uint64_t old = ioapic->entry[pin];
@@ -154,6 +161,7 @@ static void ioapic_write_entry(struct ioapic *ioapic, unsigned pin, bool high, u
 	if (!(entry & ENTRY_LEVEL))
 		entry &= ~ENTRY_REMOTE_IRR;
 	ioapic->entry[pin] = entry;
+	ioapic_tell_route(ioapic, pin);
 	ioapic_service_level(ioapic, pin);
 }
 
@@ -200,8 +208,46 @@ static void ioapic_reset(struct device *device)
 	pthread_mutex_lock(ioapic->lock);
 	ioapic->select = 0;
 	ioapic->id = ioapic->config.apic_id & 0xf;
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		ioapic->entry[pin] = ENTRY_MASKED;
+		ioapic_tell_route(ioapic, pin);
+	}
+	pthread_mutex_unlock(ioapic->lock);
+}
+
+_Static_assert(IOAPIC_PINS == IRQCHIP_IOAPIC_PINS, "the neutral state has as many pins");
+
+void ioapic_state_get(struct device *device, struct ioapic_state *state)
+{
+	struct ioapic *ioapic = (struct ioapic *)device;
+
+	*state = (struct ioapic_state){.select = 0};
+	pthread_mutex_lock(ioapic->lock);
+	state->select = ioapic->select;
+	state->id = ioapic->id;
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		state->entry[pin] = ioapic->entry[pin];
+		state->lines |= ioapic->line[pin] ? 1u << pin : 0;
+	}
+	pthread_mutex_unlock(ioapic->lock);
+}
+
+void ioapic_state_set(struct device *device, const struct ioapic_state *state)
+{
+	struct ioapic *ioapic = (struct ioapic *)device;
+
+	pthread_mutex_lock(ioapic->lock);
+	ioapic->select = state->select;
+	ioapic->id = state->id & 0xf;
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		uint64_t kept = ENTRY_WRITABLE | (state->entry[pin] & ENTRY_LEVEL ? ENTRY_REMOTE_IRR : 0);
+
+		ioapic->entry[pin] = state->entry[pin] & kept;
+		ioapic->line[pin] = state->lines & (1u << pin);
+		ioapic_tell_route(ioapic, pin);
+	}
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		ioapic_service_level(ioapic, pin);
 	pthread_mutex_unlock(ioapic->lock);
 }
 

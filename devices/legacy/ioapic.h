@@ -12,6 +12,7 @@
 struct device;
 struct device_env;
 struct err;
+struct ioapic_state;
 
 #define IOAPIC_PINS 24
 
@@ -21,7 +22,9 @@ struct ioapic_config {
 	struct intr_sink sink; /* the local APICs */
 	/* A level-triggered interrupt of a pin was ended (EOI). Interrupt lock held; may be NULL. */
 	void (*ended)(void *opaque, unsigned pin);
-	void *ended_opaque;
+	/* A redirection entry has got another value. Interrupt lock held; may be NULL. */
+	void (*routed)(void *opaque, unsigned pin, uint64_t entry);
+	void *opaque; /* of both */
 };
 
 struct device *ioapic_create(const struct device_env *env, const struct ioapic_config *config,
@@ -32,3 +35,7 @@ struct irq_line ioapic_input(struct device *device, unsigned pin);
 
 /* Where the local APICs broadcast their EOIs. */
 struct eoi_sink ioapic_eoi_sink(struct device *device);
+
+/* The chip as another can take it over; set sends the levels that wait. Take the interrupt lock. */
+void ioapic_state_get(struct device *device, struct ioapic_state *state);
+void ioapic_state_set(struct device *device, const struct ioapic_state *state);

@@ -452,7 +452,7 @@ static void lapic_resume(struct device *device)
 	lapic->saved_now_ns = 0;
 	for (uint32_t i = 0; i < lapic->cpu_count; i++) {
 		lapic_timer_resume(&lapic->cpu[i], shift_ns);
-		lapic_cpu_update(&lapic->cpu[i]);
+		lapic_cpu_give_pin(&lapic->cpu[i]);
 	}
 	pthread_mutex_unlock(lapic->lock);
 }

@@ -16,6 +16,7 @@
 struct device;
 struct device_env;
 struct err;
+struct lapic_state;
 
 #define LAPIC_CPUS_MAX  255 /* xAPIC ids 0-254: 0xff is the broadcast */
 #define LAPIC_MMIO_BASE 0xfee00000u
@@ -87,3 +88,12 @@ void lapic_msi(struct device *device, uint64_t address, uint32_t data);
 
 /* Raises NMI at one CPU (monitor command, watchdog) as its NMI pin would. */
 void lapic_nmi(struct device *device, unsigned cpu);
+
+/*
+ * One CPU's APIC as another's can be: an accelerator's own. LINT pins are not in it. rest: stops the host's
+ * timers while others count; class->resume starts them again and gives the CPUs' pins anew. Take the
+ * interrupt lock.
+ */
+void lapic_state_get(struct device *device, unsigned cpu, struct lapic_state *state);
+void lapic_state_set(struct device *device, unsigned cpu, const struct lapic_state *state);
+void lapic_rest(struct device *device);

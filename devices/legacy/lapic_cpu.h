@@ -125,6 +125,8 @@ static inline bool lapic_cpu_is_x2apic(const struct lapic_cpu *cpu)
 
 /* lapic_deliver.c */
 void lapic_cpu_update(struct lapic_cpu *cpu);
+/* As lapic_cpu_update, and tells the CPU even if nothing has changed: it may be another one. */
+void lapic_cpu_give_pin(struct lapic_cpu *cpu);
 void lapic_cpu_accept(struct lapic_cpu *cpu, uint8_t vector, bool level_triggered);
 void lapic_cpu_error(struct lapic_cpu *cpu, uint32_t esr_bit);
 void lapic_cpu_eoi(struct lapic_cpu *cpu);

@@ -95,6 +95,14 @@ void lapic_cpu_update(struct lapic_cpu *cpu)
 	pins->intr(pins->opaque, cpu->index, level);
 }
 
+void lapic_cpu_give_pin(struct lapic_cpu *cpu)
+{
+	const struct cpu_pins *pins = &cpu->lapic->config.pins;
+
+	cpu->intr = lapic_cpu_deliverable(cpu) >= 0 || lapic_cpu_wants_extint(cpu);
+	pins->intr(pins->opaque, cpu->index, cpu->intr);
+}
+
 static int lapic_cpu_acknowledge_extint(struct lapic_cpu *cpu)
 {
 	const struct lapic_config *config = &cpu->lapic->config;

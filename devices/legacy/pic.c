@@ -16,6 +16,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/device.h"
+#include "vmm/core/irqchip_state.h"
 
 #define PIC_CASCADE   2
 #define PIC_SPURIOUS  7
@@ -361,6 +362,83 @@ static void pic_reset(struct device *device)
 	}
 	pic->cascade = false;
 	pic_update(pic);
+	pthread_mutex_unlock(pic->lock);
+}
+
+static void pic_chip_state_get(const struct pic_chip *chip, struct pic_chip_state *state)
+{
+	*state = (struct pic_chip_state){
+		.irr = chip->irr,
+		.isr = chip->isr,
+		.imr = chip->imr,
+		.lines = chip->lines,
+		.elcr = chip->level_mask,
+		.lowest = chip->lowest,
+		.vector_base = chip->vector_base,
+		.init_state = chip->expects,
+		.single = chip->single,
+		.needs_icw4 = chip->needs_icw4,
+		.read_isr = chip->read_isr,
+		.poll = chip->poll,
+		.special_mask = chip->special_mask,
+		.auto_eoi = chip->auto_eoi,
+		.rotate_on_auto_eoi = chip->rotate_on_auto_eoi,
+		.fully_nested = chip->fully_nested,
+	};
+}
+
+/* A level's request is its line. */
+static void pic_chip_state_set(struct pic_chip *chip, const struct pic_chip_state *state)
+{
+	uint8_t level_mask = state->elcr & chip->elcr_allowed;
+
+	*chip = (struct pic_chip){
+		.irr = (uint8_t)((state->irr & ~level_mask) | (state->lines & level_mask)),
+		.isr = state->isr,
+		.imr = state->imr,
+		.lines = state->lines,
+		.level_mask = level_mask,
+		.elcr_allowed = chip->elcr_allowed,
+		.lowest = state->lowest & 7,
+		.vector_base = state->vector_base & 0xf8,
+		.expects = state->init_state <= PIC_EXPECTS_ICW4 ? state->init_state : PIC_EXPECTS_OCW1,
+		.single = state->single,
+		.needs_icw4 = state->needs_icw4,
+		.read_isr = state->read_isr,
+		.poll = state->poll,
+		.special_mask = state->special_mask,
+		.auto_eoi = state->auto_eoi,
+		.rotate_on_auto_eoi = state->rotate_on_auto_eoi,
+		.fully_nested = state->fully_nested,
+		.is_first = chip->is_first,
+	};
+}
+
+_Static_assert((int)PIC_EXPECTS_ICW4 == (int)PIC_INIT_ICW4 && (int)PIC_EXPECTS_OCW1 == (int)PIC_INIT_DONE,
+	       "both count the words of an initialization alike");
+
+void pic_state_get(struct device *device, struct pic_state *state)
+{
+	struct pic *pic = (struct pic *)device;
+
+	pthread_mutex_lock(pic->lock);
+	for (unsigned i = 0; i < 2; i++)
+		pic_chip_state_get(&pic->chip[i], &state->chip[i]);
+	pthread_mutex_unlock(pic->lock);
+}
+
+/* The cascade is not in the state: a request of the second chip makes its edge again. */
+void pic_state_set(struct device *device, const struct pic_state *state)
+{
+	struct pic *pic = (struct pic *)device;
+
+	pthread_mutex_lock(pic->lock);
+	for (unsigned i = 0; i < 2; i++)
+		pic_chip_state_set(&pic->chip[i], &state->chip[i]);
+	pic->chip[0].lines &= ~(1u << PIC_CASCADE);
+	pic->cascade = false;
+	pic_update(pic);
+	irq_line_set(&pic->config.output, pic->output);
 	pthread_mutex_unlock(pic->lock);
 }
 

@@ -12,6 +12,7 @@
 struct device;
 struct device_env;
 struct err;
+struct pic_state;
 
 struct pic_config {
 	/* INT of the first controller; set is called with the interrupt lock held (give it lapic_lint_line).
@@ -30,3 +31,8 @@ int pic_acknowledge(struct device *device);
 
 /* Whether INT is raised. The interrupt lock must be held. */
 bool pic_has_interrupt(const struct device *device);
+
+/* The chips as another PIC can take them over; set gives INT anew to who takes it. Take the interrupt lock.
+ */
+void pic_state_get(struct device *device, struct pic_state *state);
+void pic_state_set(struct device *device, const struct pic_state *state);

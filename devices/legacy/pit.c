@@ -23,6 +23,7 @@
 #include "vmm/base/err.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/device.h"
+#include "vmm/core/irqchip_state.h"
 #include "vmm/core/timer.h"
 
 #define PIT_PORT         0x40
@@ -232,6 +233,37 @@ static void pit_resume(struct device *device)
 	pit->seen_tick += shift;
 	pit->saved_tick = 0;
 	pit_arm(pit, now_ns);
+}
+
+void pit_state_get(struct device *device, struct pit_state *state)
+{
+	struct pit *pit = (struct pit *)device;
+	uint64_t now_ns = device_now_ns(pit->loop);
+	uint64_t tick = pit_sync(pit, now_ns);
+
+	*state = (struct pit_state){.control = pit->control};
+	for (unsigned i = 0; i < 3; i++)
+		pit_channel_state_get(&pit->channel[i], tick, now_ns, &state->channel[i]);
+}
+
+/* Edges up to now were the other's; the line stays as it is until the next one. */
+void pit_state_set(struct device *device, const struct pit_state *state)
+{
+	struct pit *pit = (struct pit *)device;
+	uint64_t now_ns = device_now_ns(pit->loop);
+	uint64_t tick = pit_tick(now_ns);
+
+	pit->control = state->control & 0x0f;
+	for (unsigned i = 0; i < 3; i++)
+		pit_channel_state_set(&pit->channel[i], tick, now_ns, &state->channel[i]);
+	pit->seen_tick = tick;
+	pit->owed = 0;
+	pit->saved_tick = 0;
+}
+
+void pit_rest(struct device *device)
+{
+	device_timer_arm(((struct pit *)device)->timer, DEVICE_TIMER_OFF);
 }
 
 static void pit_destroy(struct device *device)

@@ -11,6 +11,7 @@
 struct device;
 struct device_env;
 struct err;
+struct pit_state;
 
 #define PIT_HZ 1193182u /* 14.31818 MHz / 12 */
 
@@ -19,3 +20,11 @@ struct pit_config {
 };
 
 struct device *pit_create(const struct device_env *env, const struct pit_config *config, struct err *err);
+
+/*
+ * The counters as another 8254 can take them over. rest: stops the host's timer while another one counts;
+ * class->resume starts it again. The board lock must be held.
+ */
+void pit_state_get(struct device *device, struct pit_state *state);
+void pit_state_set(struct device *device, const struct pit_state *state);
+void pit_rest(struct device *device);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct pit_channel_state;
+
 #define PIT_TICK_NEVER UINT64_MAX
 
 struct pit_channel {
@@ -50,3 +52,8 @@ uint64_t pit_channel_next_edge(const struct pit_channel *channel, uint64_t after
 uint64_t pit_channel_period(const struct pit_channel *channel);
 /* Device time stood still for shift clocks. */
 void pit_channel_shift(struct pit_channel *channel, uint64_t shift);
+/* The neutral state, whose time is that of the host: tick is now_ns in clocks. */
+void pit_channel_state_get(const struct pit_channel *channel, uint64_t tick, uint64_t now_ns,
+			   struct pit_channel_state *state);
+void pit_channel_state_set(struct pit_channel *channel, uint64_t tick, uint64_t now_ns,
+			   const struct pit_channel_state *state);

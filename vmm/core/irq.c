@@ -7,6 +7,7 @@
  */
 #include "vmm/core/irq.h"
 
+#define MSI_ADDRESS_BASE     0xfee00000u
 #define MSI_ADDRESS_REDIRECT (1u << 3)
 #define MSI_ADDRESS_LOGICAL  (1u << 2)
 #define MSI_DATA_LEVEL       (1u << 15)
@@ -27,4 +28,12 @@ struct intr_message intr_message_from_msi(uint64_t address, uint32_t data)
 	if ((address & MSI_ADDRESS_REDIRECT) && message.delivery == INTR_FIXED)
 		message.delivery = INTR_LOWEST;
 	return message;
+}
+
+void intr_message_to_msi(const struct intr_message *message, uint64_t *address, uint32_t *data)
+{
+	*address = MSI_ADDRESS_BASE | (uint64_t)(message->destination & 0xff) << 12 |
+		   (message->logical ? MSI_ADDRESS_LOGICAL : 0);
+	*data = message->vector | (uint32_t)message->delivery << 8 |
+		(message->level_triggered ? MSI_DATA_LEVEL : 0) | (message->assert ? MSI_DATA_ASSERT : 0);
 }

@@ -68,6 +68,8 @@ struct eoi_sink {
 
 /* Decodes an MSI write. Intel SDM vol. 3, 11.11. */
 struct intr_message intr_message_from_msi(uint64_t address, uint32_t data);
+/* The MSI that is this message (8-bit destinations). */
+void intr_message_to_msi(const struct intr_message *message, uint64_t *address, uint32_t *data);
 
 /*
  * Where devices send message-signalled interrupts. Any thread, any lock held but the interrupt lock: the

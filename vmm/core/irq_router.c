@@ -95,13 +95,28 @@ void irq_router_connect(struct irq_router *router, const struct irq_line *output
 	pthread_mutex_unlock(&router->lock);
 }
 
-uint32_t irq_router_levels(struct irq_router *router)
+static uint32_t irq_router_levels_held(const struct irq_router *router)
 {
 	uint32_t levels = 0;
 
-	pthread_mutex_lock(&router->lock);
 	for (unsigned pin = 0; pin < IRQ_ROUTER_PINS; pin++)
 		levels |= (router->pin[pin].raised != 0) ? 1u << pin : 0;
+	return levels;
+}
+
+uint32_t irq_router_levels(struct irq_router *router)
+{
+	uint32_t levels;
+
+	pthread_mutex_lock(&router->lock);
+	levels = irq_router_levels_held(router);
 	pthread_mutex_unlock(&router->lock);
 	return levels;
+}
+
+void irq_router_hold(struct irq_router *router, void (*fn)(void *opaque, uint32_t levels), void *opaque)
+{
+	pthread_mutex_lock(&router->lock);
+	fn(opaque, irq_router_levels_held(router));
+	pthread_mutex_unlock(&router->lock);
 }

@@ -36,3 +36,6 @@ void irq_router_connect(struct irq_router *router, const struct irq_line *output
 
 /* Bit n: pin n is high. */
 uint32_t irq_router_levels(struct irq_router *router);
+
+/* Calls fn with the levels while no line moves: for controllers that take over from others. */
+void irq_router_hold(struct irq_router *router, void (*fn)(void *opaque, uint32_t levels), void *opaque);

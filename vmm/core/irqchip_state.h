@@ -42,7 +42,6 @@ struct ioapic_state {
 	uint8_t select;
 	uint8_t id;
 	uint32_t lines;                      /* bit n: pin n is asserted */
-	uint32_t pending;                    /* bit n: an edge at pin n waits to be sent */
 	uint64_t entry[IRQCHIP_IOAPIC_PINS]; /* redirection entries, Remote IRR included */
 };
 
