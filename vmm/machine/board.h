@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct boot_x86_config;
 struct err;
 struct machine;
@@ -20,6 +22,8 @@ struct board {
 	void (*describe)(const struct machine *machine, struct boot_x86_config *boot);
 	/* After a reset of the devices: what firmware leaves set up. Every vCPU is parked. */
 	void (*act_as_firmware)(struct machine *machine);
+	/* A GSI changes its level, and the devices are its controllers. The router's lock is held. */
+	void (*gsi_set)(struct machine *machine, unsigned gsi, bool level);
 	/* Somebody presses the power button. */
 	void (*power_button)(struct machine *machine);
 };

@@ -88,13 +88,12 @@ static int microvm_add_memory(struct machine *machine, struct err *err)
 	return code < 0 ? err_prefix(err, "--mem (machine.memory)") : 0;
 }
 
-/* The interrupt router's output. */
-static void microvm_gsi_set(void *opaque, unsigned number, bool level)
+static void microvm_gsi_set(struct machine *machine, unsigned gsi, bool level)
 {
-	const struct microvm *microvm = opaque;
+	const struct microvm *microvm = machine->board_state;
 
-	irq_line_set(&microvm->gsi[number].pic, level);
-	irq_line_set(&microvm->gsi[number].ioapic, level);
+	irq_line_set(&microvm->gsi[gsi].pic, level);
+	irq_line_set(&microvm->gsi[gsi].ioapic, level);
 }
 
 /* The board's own devices: there are fewer than a GSI has room for. */
@@ -173,7 +172,7 @@ static int microvm_add_lapic(struct machine *machine, struct err *err)
 
 static int microvm_add_pic(struct machine *machine, struct err *err)
 {
-	const struct pic_config config = {.output = lapic_lint_line(machine->lapic, 0)};
+	const struct pic_config config = {.output = machine_pic_output(machine)};
 
 	machine->pic = pic_create(&machine->device_env, &config, err);
 	return machine_keep_device(machine, machine->pic, err);
@@ -191,17 +190,22 @@ static void microvm_on_pin_ended(void *opaque, unsigned pin)
 	machine_irqfds_ended(((struct machine *)opaque)->irqfds, pin == 2 ? 0 : pin);
 }
 
+static void microvm_on_pin_routed(void *opaque, unsigned pin, uint64_t entry)
+{
+	machine_ioapic_routed(opaque, pin, entry);
+}
+
 static int microvm_add_ioapic(struct machine *machine, struct err *err)
 {
 	struct microvm *microvm = machine->board_state;
 	const struct ioapic_config config = {
 		.base = MICROVM_IOAPIC_GPA,
 		.apic_id = microvm_ioapic_id(machine),
-		.sink = lapic_sink(machine->lapic),
+		.sink = machine_ioapic_sink(machine),
 		.ended = microvm_on_pin_ended,
-		.ended_opaque = machine,
+		.routed = microvm_on_pin_routed,
+		.opaque = machine,
 	};
-	const struct irq_line output = {.set = microvm_gsi_set, .opaque = microvm};
 	struct eoi_sink eoi;
 	int code;
 
@@ -218,7 +222,6 @@ static int microvm_add_ioapic(struct machine *machine, struct err *err)
 			microvm->gsi[gsi].pic = pic_input(machine->pic, gsi);
 		microvm->gsi[gsi].ioapic = ioapic_input(machine->ioapic, gsi == 0 ? 2 : gsi);
 	}
-	irq_router_connect(machine->irq_router, &output);
 	return 0;
 }
 
@@ -239,8 +242,10 @@ static int microvm_add_clocks(struct machine *machine, struct err *err)
 		.ram_below_4g_bytes = microvm_low_ram(machine),
 		.ram_above_4g_bytes = microvm_high_ram(machine),
 	};
-	int code = machine_keep_device(machine, pit_create(&machine->device_env, &pit, err), err);
+	int code;
 
+	machine->pit = pit_create(&machine->device_env, &pit, err);
+	code = machine_keep_device(machine, machine->pit, err);
 	return code < 0 ? code
 			: machine_keep_device(machine, rtc_create(&machine->device_env, &rtc, err), err);
 }
@@ -389,5 +394,6 @@ const struct board board_microvm = {
 	.add_devices = microvm_add_devices,
 	.describe = microvm_describe,
 	.act_as_firmware = microvm_act_as_firmware,
+	.gsi_set = microvm_gsi_set,
 	.power_button = microvm_power_button,
 };

@@ -197,7 +197,7 @@ static int (*const builder_steps[])(struct machine *machine, struct err *err) = 
 	builder_add_loop,     builder_add_accel,   builder_add_buses,
 	builder_add_memory,   builder_add_vm,      builder_add_vcpus,
 	builder_add_chardevs, builder_add_devices, builder_keep_reset_states,
-	machine_load,
+	machine_load,         machine_intr_enter,
 };
 
 static void builder_init_locks(struct machine *machine)
@@ -205,6 +205,8 @@ static void builder_init_locks(struct machine *machine)
 	pthread_mutex_init(&machine->board_lock, NULL);
 	pthread_mutex_init(&machine->intr_lock, NULL);
 	pthread_mutex_init(&machine->run.lock, NULL);
+	pthread_rwlock_init(&machine->intr_gate, NULL);
+	machine->intr_home = true;
 	pthread_cond_init(&machine->run.changed, NULL);
 	machine->run.request_fd = -1;
 }
@@ -248,6 +250,7 @@ void machine_destroy(struct machine *machine)
 	if (!machine)
 		return;
 	machine_vcpus_stop(machine);
+	machine_intr_close(machine);
 	/* Devices first: their pins and timers name CPUs and loop. */
 	while (machine->device_count > 0) {
 		struct device *device = machine->device[--machine->device_count];
@@ -268,6 +271,7 @@ void machine_destroy(struct machine *machine)
 	pthread_mutex_destroy(&machine->board_lock);
 	pthread_mutex_destroy(&machine->intr_lock);
 	pthread_mutex_destroy(&machine->run.lock);
+	pthread_rwlock_destroy(&machine->intr_gate);
 	pthread_cond_destroy(&machine->run.changed);
 	free(machine);
 }

@@ -4,6 +4,7 @@
  * FERR#; and the other way, the CPU's pins over the accelerator's operations.
  */
 #include "devices/legacy/ferr.h"
+#include "devices/legacy/ioapic.h"
 #include "devices/legacy/lapic.h"
 #include "vmm/core/bus.h"
 #include "vmm/machine/parts.h"
@@ -48,7 +49,7 @@ static void host_pio_write(void *opaque, unsigned cpu, uint16_t port, uint64_t v
 
 static int host_intr_acknowledge(void *opaque, unsigned cpu)
 {
-	return lapic_acknowledge(((struct machine *)opaque)->lapic, cpu);
+	return machine_intr_acknowledge(opaque, cpu);
 }
 
 static bool host_apic_msr_read(void *opaque, unsigned cpu, uint32_t index, uint64_t *value)
@@ -79,6 +80,16 @@ static void host_ferr(void *opaque, unsigned cpu, bool level)
 	ferr_set(((struct machine *)opaque)->ferr, level);
 }
 
+static void host_ioapic_eoi(void *opaque, uint8_t vector)
+{
+	struct machine *machine = opaque;
+	struct eoi_sink sink = ioapic_eoi_sink(machine->ioapic);
+
+	pthread_mutex_lock(&machine->intr_lock);
+	sink.eoi(sink.opaque, vector);
+	pthread_mutex_unlock(&machine->intr_lock);
+}
+
 void machine_host_init(struct machine *machine)
 {
 	machine->host = (struct accel_host){
@@ -93,6 +104,7 @@ void machine_host_init(struct machine *machine)
 		.cr8_read = host_cr8_read,
 		.cr8_write = host_cr8_write,
 		.ferr = host_ferr,
+		.ioapic_eoi = host_ioapic_eoi,
 	};
 }
 
@@ -106,6 +118,9 @@ static void host_pin_intr(void *opaque, unsigned cpu, bool level)
 {
 	struct machine *machine = opaque;
 
+	/* Told again by machine_intr_enter; an accelerator with local APICs has no use for these. */
+	if (machine->intr_home || machine->irqchip != ACCEL_IRQCHIP_OFF)
+		return;
 	if (host_vcpu(machine, cpu))
 		machine->accel->vcpu_intr(host_vcpu(machine, cpu), level);
 }

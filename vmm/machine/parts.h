@@ -3,8 +3,8 @@
  * The inside of a machine, for the files of this folder only: builder.c makes it, run.c decides, vcpu.c runs
  * guests, host_x86.c answers the accelerator, board_*.c wire devices.
  *
- * Locks, outermost first: board_lock, irq_router's, intr_lock, run.lock. The main thread (the one in
- * machine_run) takes board_lock to reset devices, and waits for parked vCPUs only while it holds none of
+ * Locks, outermost first: board_lock, irq_router's, intr_gate, intr_lock, run.lock. The main thread (the one
+ * in machine_run) takes board_lock to reset devices, and waits for parked vCPUs only while it holds none of
  * them.
  */
 #pragma once
@@ -89,8 +89,11 @@ struct machine {
 	struct device_env device_env;
 	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
 	size_t device_count;
-	struct device *lapic, *pic, *ioapic, *ferr,
-		*acpi_pm;              /* those that host_x86.c and the board call by their own names */
+	struct device *lapic, *pic, *ioapic, *pit, *ferr,
+		*acpi_pm;           /* those that host_x86.c and the board call by their own names */
+	enum accel_irqchip irqchip; /* where the interrupt controllers are while the guest runs */
+	pthread_rwlock_t intr_gate; /* with the router's lock: guards intr_home; message senders read */
+	bool intr_home; /* the state of all controllers is in the devices: vCPUs parked, pins silent */
 	struct irq_router *irq_router; /* GSIs: every device's line to PIC and I/O APIC goes through it */
 	struct machine_irqfds *irqfds;
 	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
@@ -111,13 +114,32 @@ struct cpu_pins machine_cpu_pins(struct machine *machine);
 uint64_t machine_tsc_to_monotonic_ns(void *opaque, unsigned cpu, uint64_t tsc);
 
 /*
- * intr_x86.c: a line to GSI `gsi`, shared with whoever else asks for it (levels are ORed); *line. Devices of any
- * thread may move it with the board lock held, not the interrupt lock. 0, or -errno.
+ * intr_x86.c: a line to GSI `gsi`, shared with whoever else asks for it (levels are ORed); *line. Devices of
+ * any thread may move it with the board lock held, not the interrupt lock. 0, or -errno.
  */
 int machine_irq_line(struct machine *machine, unsigned gsi, struct irq_line *line, struct err *err);
+/*
+ * Brings all that the accelerator holds of interrupt controllers, timers, doorbells and irqfds home to the
+ * devices (leave), and gives it to the present accelerator (enter), which need not be the same. Between the
+ * two the devices' state is whole and current, their timers stand still, lines and messages of other threads
+ * are kept in it. Main thread, every vCPU parked; enter: after the vCPUs' own state was set. A machine is
+ * made with everything at home. Any reset, saving, loading or hand-over happens between the two.
+ */
+int machine_intr_leave(struct machine *machine, struct err *err);
+int machine_intr_enter(struct machine *machine, struct err *err);
+
+/* What the board connects its controllers to; they look up where the local APICs are. Interrupt lock held. */
+struct irq_line machine_pic_output(struct machine *machine);
+struct intr_sink machine_ioapic_sink(struct machine *machine);
+void machine_ioapic_routed(struct machine *machine, unsigned pin, uint64_t entry);
+/* The vector of the interrupt that a CPU takes now, or -1. Takes the interrupt lock. */
+int machine_intr_acknowledge(struct machine *machine, unsigned cpu);
+
 /* Router, message sink and irqfds, and their fields in device_env. After the buses. */
 int machine_intr_init(struct machine *machine, struct err *err);
 void machine_intr_destroy(struct machine *machine);
+/* The accelerator is told no more of doorbells and irqfds: the machine is being destroyed. */
+void machine_intr_close(struct machine *machine);
 
 /* load_x86.c: puts the kernel into memory and the CPUs into their first state. Every vCPU is parked. */
 int machine_load(struct machine *machine, struct err *err);

@@ -88,14 +88,20 @@ static void run_reset_devices(struct machine *machine)
 	pthread_mutex_unlock(&machine->board_lock);
 }
 
+static int run_reset_and_load(struct machine *machine, struct err *err)
+{
+	run_reset_devices(machine);
+	return machine_load(machine, err);
+}
+
 static void run_restart(struct machine *machine)
 {
 	struct err err = {0};
 
 	run_set_target(machine, TARGET_PAUSED);
 	machine_vcpus_wait_parked(machine);
-	run_reset_devices(machine);
-	if (machine_load(machine, &err) < 0) {
+	if (machine_intr_leave(machine, &err) < 0 || run_reset_and_load(machine, &err) < 0 ||
+	    machine_intr_enter(machine, &err) < 0) {
 		log_error("cannot start the guest again: %s", err.message);
 		run_finish(machine, MACHINE_FAILED, 0);
 		return;
