@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtio block device, virtio 1.2, 5.2. The layout of requests and of the configuration space is here,
- * too.
- */
+/* The virtio block device. virtio 1.2, 5.2. */
 #pragma once
 
 #include <stdint.h>
