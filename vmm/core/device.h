@@ -60,7 +60,8 @@ struct device_description {
 	uint8_t pio_size[2];
 	uint64_t mmio_base; /* size 0: none */
 	uint64_t mmio_size;
-	int irq[2]; /* GSI, -1: none */
+	int irq[2];        /* GSI, -1: none */
+	bool irq_is_level; /* level-triggered, active high and shared; else edge-triggered and its own */
 };
 
 /* What every device is created with. Borrowed from the machine for the device's whole life. */
