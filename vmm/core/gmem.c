@@ -253,6 +253,24 @@ int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+int gmem_discard(struct gmem *gmem, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_region *region = gmem_region_find(gmem, gpa);
+	uint64_t offset;
+
+	if (gpa % GMEM_PAGE_SIZE || len % GMEM_PAGE_SIZE || !len)
+		return -EINVAL;
+	if (!region || region->kind != GMEM_RAM || len > region->size_bytes - (gpa - region->gpa))
+		return -EFAULT;
+	if (gmem_is_pinned(gmem))
+		return -EBUSY;
+	offset = region->fd_offset + (gpa - region->gpa);
+	if (fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len) < 0)
+		return -errno;
+	gmem_written(gmem, gpa, len);
+	return 0;
+}
+
 void gmem_written(struct gmem *gmem, uint64_t gpa, uint64_t len)
 {
 	for (size_t i = 0; i < gmem->listener_count; i++)

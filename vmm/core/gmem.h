@@ -54,6 +54,13 @@ int gmem_read(const struct gmem *gmem, uint64_t gpa, void *dst, uint64_t len);
 int gmem_write(struct gmem *gmem, uint64_t gpa, const void *src, uint64_t len);
 int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len);
 
+/*
+ * Gives the host's memory behind whole 4 KiB pages of RAM back: they read as zeros until they are written
+ * again. Listeners are told. 0; -EFAULT unless RAM holds all of it, -EINVAL (alignment), -EBUSY (pinned),
+ * -errno. Any thread.
+ */
+int gmem_discard(struct gmem *gmem, uint64_t gpa, uint64_t len);
+
 /* Tells the listeners that the host wrote [gpa, gpa + len) through a span. Any thread. */
 void gmem_written(struct gmem *gmem, uint64_t gpa, uint64_t len);
 
