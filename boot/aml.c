@@ -229,10 +229,10 @@ void aml_isa_irq(struct aml *aml, unsigned irq)
 	aml_bytes(aml, bytes, sizeof(bytes));
 }
 
-/* 6.4.3.6, extended interrupt descriptor: consumer, edge, active high, exclusive. */
-void aml_interrupt(struct aml *aml, uint32_t gsi)
+/* 6.4.3.6, extended interrupt descriptor: bit 0 consumer, 1 edge, 2 active low, 3 shared. */
+void aml_interrupt(struct aml *aml, uint32_t gsi, bool is_level)
 {
-	uint8_t bytes[] = {0x89, 0x06, 0x00, 0x03, 0x01};
+	uint8_t bytes[] = {0x89, 0x06, 0x00, is_level ? 0x09 : 0x03, 0x01};
 
 	aml_bytes(aml, bytes, sizeof(bytes));
 	aml_bytes(aml, &gsi, sizeof(gsi));

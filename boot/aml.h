@@ -41,5 +41,5 @@ void aml_hardware_id(struct aml *aml, const char *id);
 /* Resource descriptors, between begin and end of resources. */
 void aml_io_ports(struct aml *aml, uint16_t base, uint8_t count);
 void aml_isa_irq(struct aml *aml, unsigned irq);                  /* 0-15, edge, active high */
-void aml_interrupt(struct aml *aml, uint32_t gsi);                /* edge, active high */
+void aml_interrupt(struct aml *aml, uint32_t gsi, bool is_level); /* active high; level: shared */
 void aml_memory32(struct aml *aml, uint32_t base, uint32_t size); /* read and write */

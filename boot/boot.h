@@ -18,7 +18,7 @@ struct err;
 struct gmem;
 
 #define BOOT_CPUS_MAX         1024 /* bounds MADT and DSDT to their 64 KiB */
-#define BOOT_DEVICES_MAX      64   /* device nodes of the DSDT */
+#define BOOT_DEVICES_MAX      96   /* device nodes of the DSDT */
 #define BOOT_COMMAND_LINE_MAX 65535
 
 enum boot_protocol {

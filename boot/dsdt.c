@@ -31,12 +31,12 @@ static void dsdt_write_processors(const struct boot_x86_config *config, struct a
 	}
 }
 
-static void dsdt_write_irq(struct aml *aml, int irq)
+static void dsdt_write_irq(struct aml *aml, int irq, bool is_level)
 {
-	if (irq >= 0 && irq < DSDT_ISA_IRQS)
+	if (irq >= 0 && irq < DSDT_ISA_IRQS && !is_level)
 		aml_isa_irq(aml, (unsigned)irq);
 	else if (irq >= 0)
-		aml_interrupt(aml, (uint32_t)irq);
+		aml_interrupt(aml, (uint32_t)irq, is_level);
 }
 
 static void dsdt_write_resources(const struct device_description *device, unsigned irq_count, struct aml *aml)
@@ -49,7 +49,7 @@ static void dsdt_write_resources(const struct device_description *device, unsign
 	if (device->mmio_size && device->mmio_base + device->mmio_size <= UINT32_MAX)
 		aml_memory32(aml, (uint32_t)device->mmio_base, (uint32_t)device->mmio_size);
 	for (unsigned i = 0; i < irq_count; i++)
-		dsdt_write_irq(aml, device->irq[i]);
+		dsdt_write_irq(aml, device->irq[i], device->irq_is_level);
 	aml_end_resources(aml);
 }
 
@@ -84,7 +84,7 @@ static void dsdt_write_mouse(const struct device_description *controller, unsign
 	dsdt_begin_node(aml, number, DSDT_MOUSE_HID, uid);
 	aml_name(aml, "_CRS");
 	aml_begin_resources(aml);
-	dsdt_write_irq(aml, controller->irq[1]);
+	dsdt_write_irq(aml, controller->irq[1], controller->irq_is_level);
 	aml_end_resources(aml);
 	aml_end(aml);
 }

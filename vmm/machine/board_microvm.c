@@ -335,8 +335,9 @@ static int microvm_add_small_ports(struct machine *machine, struct err *err)
 static int microvm_add_devices(struct machine *machine, struct err *err)
 {
 	static int (*const steps[])(struct machine * machine, struct err * err) = {
-		microvm_add_interrupts, microvm_add_clocks, microvm_add_keyboard,
-		microvm_add_serials,    microvm_add_power,  microvm_add_small_ports,
+		microvm_add_interrupts,     microvm_add_clocks, microvm_add_keyboard,
+		microvm_add_serials,        microvm_add_power,  microvm_add_small_ports,
+		machine_add_virtio_devices,
 	};
 	int code = 0;
 

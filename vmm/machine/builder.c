@@ -194,10 +194,9 @@ static int builder_add_devices(struct machine *machine, struct err *err)
 
 /* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
 static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
-	builder_add_loop,     builder_add_accel,   builder_add_buses,
-	builder_add_memory,   builder_add_vm,      builder_add_vcpus,
-	builder_add_chardevs, builder_add_devices, builder_keep_reset_states,
-	machine_load,         machine_intr_enter,
+	builder_add_loop,    builder_add_accel,         builder_add_buses,    builder_add_memory,
+	builder_add_vm,      builder_add_vcpus,         builder_add_chardevs, machine_io_threads_start,
+	builder_add_devices, builder_keep_reset_states, machine_load,         machine_intr_enter,
 };
 
 static void builder_init_locks(struct machine *machine)
@@ -261,6 +260,7 @@ void machine_destroy(struct machine *machine)
 	builder_destroy_vcpus(machine);
 	while (machine->chardev_count > 0)
 		chardev_destroy(machine->chardev[--machine->chardev_count]);
+	machine_io_threads_stop(machine);
 	machine_intr_destroy(machine);
 	bus_destroy(machine->pio);
 	bus_destroy(machine->mmio);

@@ -47,6 +47,41 @@ static const struct option_choice config_serials[] = {
 	{"stdio", NULL}, {"file:", NULL}, {"pty", NULL}, {"socket:", NULL}, {"null", NULL}, {NULL, NULL},
 };
 
+/* In the order of enum virtio_transport_kind. */
+static const struct option_choice config_virtio_transports[] = {
+	{"mmio", "registers in memory, found through ACPI"},
+	{NULL, NULL},
+};
+
+/* In the order of enum virtio_ring_kind. */
+static const struct option_choice config_virtio_rings[] = {
+	{"split", "what every driver can"},
+	{"packed", "one ring for both sides, if the driver can"},
+	{NULL, NULL},
+};
+
+static const struct option config_rng_fields[] = {
+	{.path = "source",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct machine_rng, source),
+	 .metavar = "FILE",
+	 .help = "The file that the bytes are read from"},
+	{.path = "bps",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct machine_rng, bytes_per_s),
+	 .metavar = "SIZE",
+	 .help = "At most so many bytes a second; a plain number is MiB",
+	 .default_text = "no limit"},
+	{.path = "iops",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_rng, requests_per_s),
+	 .metavar = "N",
+	 .help = "At most so many requests a second",
+	 .default_text = "no limit",
+	 .max = UINT32_MAX},
+	{.path = NULL},
+};
+
 static const struct option config_module_fields[] = {
 	{.path = "path", .type = OPTION_PATH, .offset = offsetof(struct machine_module, path)},
 	{.path = "cmdline", .type = OPTION_STRING, .offset = offsetof(struct machine_module, cmdline)},
@@ -144,6 +179,43 @@ const struct option machine_options[] = {
 		 "listens on) or null; a second one gives the guest COM2",
 	 .default_text = "stdio",
 	 .choice = config_serials},
+	{.path = "machine.io_threads",
+	 .flag = "--io-threads",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_config, io_threads),
+	 .metavar = "N",
+	 .help = "The number of threads that serve the virtio devices, each device by one of them in turn",
+	 .default_text = "1",
+	 .min = 1,
+	 .max = MACHINE_IO_THREADS_MAX},
+	{.path = "virtio.transport",
+	 .flag = "--virtio-transport",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, virtio_transport),
+	 .metavar = "NAME",
+	 .help = "How the guest reaches its virtio devices",
+	 .default_text = "mmio",
+	 .choice = config_virtio_transports},
+	{.path = "virtio.ring",
+	 .flag = "--virtio-ring",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, virtio_ring),
+	 .metavar = "NAME",
+	 .help = "The layout of queues that virtio devices offer",
+	 .default_text = "split",
+	 .choice = config_virtio_rings},
+	{.path = "rng",
+	 .flag = "--rng",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, rng),
+	 .metavar = "FILE[,KEY=VALUE]...",
+	 .help = "A virtio-rng device: random bytes of the host for the guest; without FILE they are those "
+		 "of "
+		 "/dev/urandom",
+	 .implied = "/dev/urandom",
+	 .element = config_rng_fields,
+	 .element_size = sizeof(struct machine_rng),
+	 .keyed = true},
 	{.path = "exit_code_port",
 	 .flag = "--exit-code-port",
 	 .type = OPTION_UINT,
@@ -193,6 +265,7 @@ int machine_config_init(struct machine_config *config, struct err *err)
 	*config = (struct machine_config){
 		.memory_bytes = 512ull << 20,
 		.cpus = 1,
+		.io_threads = 1,
 		.log_level = LOG_WARNING,
 		.board = strdup("microvm"),
 		.cpu_model = strdup("x86-64-v2"),

@@ -26,6 +26,20 @@ struct machine_module {
 	char *cmdline; /* NULL: none */
 };
 
+#define MACHINE_IO_THREADS_MAX 16 /* more than there are disks worth a thread of their own */
+
+/* How the guest reaches its virtio devices; the order is that of the option's choices. */
+enum virtio_transport_kind { VIRTIO_TRANSPORT_MMIO, VIRTIO_TRANSPORT_PCI };
+/* The layout of their queues that is offered. */
+enum virtio_ring_kind { VIRTIO_RING_SPLIT, VIRTIO_RING_PACKED };
+
+/* An element of machine_config.rng. */
+struct machine_rng {
+	char *source;
+	uint64_t bytes_per_s;    /* 0: no limit */
+	uint32_t requests_per_s; /* 0: no limit */
+};
+
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
@@ -39,6 +53,10 @@ struct machine_config {
 	char *accel;                  /* "auto" or a name of accel_table */
 	struct option_strings serial; /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;      /* 0: none */
+	uint32_t io_threads;
+	uint32_t virtio_transport; /* enum virtio_transport_kind */
+	uint32_t virtio_ring;      /* enum virtio_ring_kind */
+	struct option_records rng; /* struct machine_rng */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

@@ -22,11 +22,13 @@
 #include "vmm/machine/machine.h"
 
 struct board;
+struct boot_x86_config;
 struct irq_router;
 struct loop_fd;
+struct machine_io_thread;
 struct machine_irqfds;
 
-#define MACHINE_DEVICES_MAX 32 /* the board has some fifteen */
+#define MACHINE_DEVICES_MAX 96 /* the board has some fifteen, and 32 virtio devices are two each */
 
 /* What a vCPU, a device or a person asks of the main thread. A later one replaces an earlier, smaller one. */
 enum machine_request {
@@ -98,6 +100,11 @@ struct machine {
 	struct machine_irqfds *irqfds;
 	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
 
+	struct machine_io_thread *io_thread; /* config.io_threads of them; io_threads.c */
+	unsigned io_thread_count;            /* started so far */
+	unsigned io_thread_next;             /* whose turn it is to get a device */
+	unsigned virtio_count;               /* devices that have a slot; board_virtio.c */
+
 	struct chardev_env chardev_env;
 	struct chardev *chardev[MACHINE_SERIAL_MAX];
 	size_t chardev_count;
@@ -161,3 +168,22 @@ void machine_vcpus_stop(struct machine *machine);
 
 /* cpu_report_x86.c: logs the registers, at level error. */
 void cpu_report_x86(unsigned index, const struct x86_cpu_state *state);
+
+/* io_threads.c: threads that run an event loop each, for queues and backends; from before the devices to
+ * after. */
+int machine_io_threads_start(struct machine *machine, struct err *err);
+void machine_io_threads_stop(struct machine *machine);
+/* device_env with the io_loop of the thread whose turn it is. A device and its backend use the same. */
+struct device_env machine_io_env(struct machine *machine);
+
+/*
+ * board_virtio.c: the virtio devices of the configuration, in the order of virtio_kinds, each with its
+ * transport in the next slot. machine_add_virtio keeps the device (NULL passes on as an error) and gives it a
+ * slot.
+ */
+int machine_add_virtio_devices(struct machine *machine, struct err *err);
+int machine_add_virtio(struct machine *machine, struct device *device, struct err *err);
+
+/* virtio_*.c: the devices of one kind that the configuration asks for; 0, or -errno with a message that names
+ * the flag. */
+int machine_add_rngs(struct machine *machine, struct err *err);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio devices of the board "microvm": which kinds there are, and where the transport of each lies. A
+ * slot of virtio-mmio is a page and an interrupt. Knows no particular device: each kind has a file of its
+ * own, virtio_*.c.
+ */
+#include <errno.h>
+
+#include "devices/virtio/mmio.h"
+#include "devices/virtio/virtio.h"
+#include "vmm/base/err.h"
+#include "vmm/machine/parts.h"
+
+#define VIRTIO_SLOTS    32
+#define VIRTIO_MMIO_GPA 0xc0000000ull /* above the RAM below 4 GiB */
+
+/* Pins that no device of the board has; the first are not known to the PIC, and first come the first eight
+ * slots. */
+static const unsigned virtio_gsis[] = {16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11, 7, 6, 15, 14};
+
+/* In the order of their slots: the first disk of the command line is the guest's first. */
+static int (*const virtio_kinds[])(struct machine *machine, struct err *err) = {
+	machine_add_rngs,
+};
+
+static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio, unsigned slot,
+			   struct err *err)
+{
+	unsigned gsi = virtio_gsis[slot % (sizeof(virtio_gsis) / sizeof(virtio_gsis[0]))];
+	struct device_env env = machine->device_env;
+	struct virtio_mmio_config config = {
+		.base = VIRTIO_MMIO_GPA + (uint64_t)slot * VIRTIO_MMIO_SIZE,
+		.gsi = (int)gsi,
+	};
+	int code = machine_irq_line(machine, gsi, &config.irq, err);
+
+	if (code < 0)
+		return code;
+	return machine_keep_device(machine, virtio_mmio_create(&env, virtio, &config, err), err);
+}
+
+int machine_add_virtio(struct machine *machine, struct device *device, struct err *err)
+{
+	struct virtio_device *virtio = (struct virtio_device *)device;
+	unsigned slot = machine->virtio_count;
+	int code = machine_keep_device(machine, device, err);
+
+	if (code < 0)
+		return code;
+	if (slot == VIRTIO_SLOTS)
+		return err_set(err, -ENOSPC, "the board has room for %d virtio devices", VIRTIO_SLOTS);
+	machine->virtio_count++;
+	if (machine->config.virtio_ring == VIRTIO_RING_PACKED && !virtio->queues_elsewhere)
+		virtio_offer(virtio, VIRTIO_BIT(VIRTIO_F_RING_PACKED));
+	return virtio_add_mmio(machine, virtio, slot, err);
+}
+
+int machine_add_virtio_devices(struct machine *machine, struct err *err)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < sizeof(virtio_kinds) / sizeof(virtio_kinds[0]) && code == 0; i++)
+		code = virtio_kinds[i](machine, err);
+	return code;
+}
