@@ -16,16 +16,18 @@
 
 #include "devices/virtio/virtio.h"
 #include "vmm/base/err.h"
+#include "vmm/base/clock.h"
 #include "vmm/base/loop.h"
-#include "vmm/core/rate_limit.h"
+#include "vmm/base/rate_limit.h"
 #include "vmm/core/timer.h"
 
 #define RNG_QUEUE      0
 #define RNG_QUEUE_SIZE 64
-#define RNG_IOV_MAX    16        /* drivers give one piece; a few more cost nothing */
-#define RNG_BYTES_MAX  (1 << 16) /* of one buffer: a longer one is used short, so none holds up the I/O loop \
-				  */
-#define RNG_BUFFERS_PER_RUN 16   /* then others on the loop have their turn */
+#define RNG_IOV_MAX    16 /* drivers give one piece; a few more cost nothing */
+#define RNG_BYTES_MAX                                                                                        \
+	(1 << 16)              /* of one buffer: a longer one is used short, so none holds up the I/O loop   \
+				*/
+#define RNG_BUFFERS_PER_RUN 16 /* then others on the loop have their turn */
 
 struct rng {
 	struct virtio_device virtio;
@@ -33,7 +35,9 @@ struct rng {
 	bool exhausted;           /* the source has ended or failed, which was said */
 	struct loop_fd *watch;    /* while the source has nothing */
 	struct loop_timer *timer; /* while the limit is exceeded */
-	struct rate_limit bytes_limit, requests_limit;
+	struct rate_limit limit;
+	uint64_t owed_bytes; /* of the last request: known when it is done, paid before the next */
+	bool owes;
 	_Atomic uint64_t bytes, throttled, source_errors; /* metrics */
 };
 
@@ -61,12 +65,12 @@ static void rng_on_timer(void *opaque)
 static bool rng_limit_admits(struct rng *rng)
 {
 	uint64_t now_ns = device_now_ns(rng->virtio.env.io_loop);
-	uint64_t bytes_ns = rate_limit_delay_ns(&rng->bytes_limit, now_ns);
-	uint64_t requests_ns = rate_limit_delay_ns(&rng->requests_limit, now_ns);
-	uint64_t delay_ns = bytes_ns > requests_ns ? bytes_ns : requests_ns;
+	uint64_t delay_ns = rng->owes ? rate_limit_take(&rng->limit, rng->owed_bytes, now_ns) : 0;
 
-	if (delay_ns == 0)
+	if (delay_ns == 0) {
+		rng->owes = false;
 		return true;
+	}
 	atomic_fetch_add_explicit(&rng->throttled, 1, memory_order_relaxed);
 	loop_timer_arm(rng->timer, delay_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + delay_ns);
 	return false;
@@ -74,10 +78,8 @@ static bool rng_limit_admits(struct rng *rng)
 
 static void rng_charge(struct rng *rng, uint64_t bytes)
 {
-	uint64_t now_ns = device_now_ns(rng->virtio.env.io_loop);
-
-	rate_limit_charge(&rng->bytes_limit, now_ns, bytes);
-	rate_limit_charge(&rng->requests_limit, now_ns, 1);
+	rng->owes = rate_limit_is_set(&rng->limit);
+	rng->owed_bytes = bytes;
 	atomic_fetch_add_explicit(&rng->bytes, bytes, memory_order_relaxed);
 }
 
@@ -241,10 +243,14 @@ static struct device *rng_init(struct rng *rng, const struct device_env *env, co
 		.queue_count = 1,
 		.queue = &queue,
 	};
+	/* A tenth of a second's worth at once. */
+	const struct rate_limit_config limit = {
+		.operations = {.size = (config->requests_per_s + 9) / 10, .refill_time_ns = NS_PER_S / 10},
+		.bytes = {.size = (config->bytes_per_s + 9) / 10, .refill_time_ns = NS_PER_S / 10},
+	};
 	struct rng_call call = {.rng = rng, .err = err};
 
-	rate_limit_init(&rng->bytes_limit, config->bytes_per_s, RATE_LIMIT_BURST_NS);
-	rate_limit_init(&rng->requests_limit, config->requests_per_s, RATE_LIMIT_BURST_NS);
+	rate_limit_init(&rng->limit, &limit, device_now_ns(env->io_loop));
 	if (virtio_init(&rng->virtio, env, &init, err) < 0)
 		return NULL;
 	loop_call(env->io_loop, rng_add_timer, &call);
