@@ -15,7 +15,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/blk_layout.h"
 #include "tests/unit/memory_disk.h"
-#include "virtio_guest.h"
+#include "tests/unit/virtio_guest.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/loop.h"
 
@@ -29,6 +29,7 @@ struct rig {
 	struct virtio_guest *guest;
 	struct memory_disk *disk;
 	struct device *device;
+	unsigned queue; /* that requests go to */
 };
 
 static struct rig rig_make(const struct virtio_blk_config *config, uint32_t block, bool readonly)
@@ -60,8 +61,7 @@ static void rig_end(struct rig *rig)
 }
 
 /* Sends a request; returns its status. data goes out after the header, or comes in before the status. */
-static int rig_request_on(struct rig *rig, unsigned queue, uint32_t type, uint64_t sector, void *data,
-			  size_t len, bool in)
+static int rig_request(struct rig *rig, uint32_t type, uint64_t sector, void *data, size_t len, bool in)
 {
 	const struct blk_header header = {.type = type, .sector = sector};
 	static uint8_t out[70000], back[70000];
@@ -73,16 +73,11 @@ static int rig_request_on(struct rig *rig, unsigned queue, uint32_t type, uint64
 	if (!in && len > 0)
 		memcpy(out + sizeof(header), data, len);
 	memset(back, 0xaa, in_len);
-	used = virtio_guest_request(rig->guest, queue, out, out_len, back, in_len);
+	used = virtio_guest_request(rig->guest, rig->queue, out, out_len, back, in_len);
 	assert_int_equal(used, in_len);
 	if (in && len > 0)
 		memcpy(data, back, len);
 	return back[in_len - 1];
-}
-
-static int rig_request(struct rig *rig, uint32_t type, uint64_t sector, void *data, size_t len, bool in)
-{
-	return rig_request_on(rig, 0, type, sector, data, len, in);
 }
 
 static void fill(uint8_t *bytes, size_t len, unsigned seed)
@@ -474,8 +469,10 @@ static void test_queues(void **state)
 	assert_int_equal(queues, 4);
 	for (unsigned i = 0; i < 4; i++) {
 		fill(bytes, 512, i);
-		assert_int_equal(rig_request_on(&rig, i, BLK_T_OUT, i, bytes, 512, false), BLK_S_OK);
-		assert_int_equal(rig_request_on(&rig, 3 - i, BLK_T_IN, i, back, 512, true), BLK_S_OK);
+		rig.queue = i;
+		assert_int_equal(rig_request(&rig, BLK_T_OUT, i, bytes, 512, false), BLK_S_OK);
+		rig.queue = 3 - i;
+		assert_int_equal(rig_request(&rig, BLK_T_IN, i, back, 512, true), BLK_S_OK);
 		assert_memory_equal(back, bytes, 512);
 	}
 	rig_end(&rig);
