@@ -244,7 +244,7 @@ static bool virtq_chain_add_memory(struct virtq_chain *chain, uint64_t gpa, uint
 		const struct gmem_region *region = gmem_region_find(queue->config.gmem, gpa);
 		uint64_t here;
 
-		if (!region || (is_write && region->kind != GMEM_RAM)) {
+		if (!region || (is_write && region->kind == GMEM_ROM)) {
 			virtqueue_break(queue, "a descriptor points outside memory");
 			return false;
 		}

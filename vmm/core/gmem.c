@@ -123,11 +123,27 @@ static int gmem_region_map(struct gmem_region *region, struct err *err)
 	return 0;
 }
 
+/* Puts a mapped region into its place, or destroys it. */
+static int gmem_insert(struct gmem *gmem, struct gmem_region *region, int code)
+{
+	size_t at;
+
+	if (code < 0) {
+		gmem_region_destroy(region);
+		return code;
+	}
+	at = gmem_search(gmem, region->gpa);
+	memmove(&gmem->region[at + 1], &gmem->region[at],
+		(gmem->region_count - at) * sizeof(gmem->region[0]));
+	gmem->region[at] = region;
+	gmem->region_count++;
+	return 0;
+}
+
 int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kind kind, struct err *err)
 {
 	int ret = gmem_check_range(gmem, gpa, size_bytes, err);
 	struct gmem_region *region;
-	size_t at;
 
 	if (ret)
 		return ret;
@@ -135,17 +151,43 @@ int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kin
 	if (!region)
 		return err_set(err, -ENOMEM, "no memory for a guest memory region");
 	*region = (struct gmem_region){.gpa = gpa, .size_bytes = size_bytes, .fd = -1, .kind = kind};
-	ret = gmem_region_map(region, err);
-	if (ret) {
-		gmem_region_destroy(region);
-		return ret;
-	}
-	at = gmem_search(gmem, gpa);
-	memmove(&gmem->region[at + 1], &gmem->region[at],
-		(gmem->region_count - at) * sizeof(gmem->region[0]));
-	gmem->region[at] = region;
-	gmem->region_count++;
+	return gmem_insert(gmem, region, gmem_region_map(region, err));
+}
+
+/* Zeros for all of it, then the file over its beginning. */
+static int gmem_file_map(struct gmem_region *region, const struct gmem_file *file, struct err *err)
+{
+	int protection = PROT_READ | (file->kind == GMEM_ROM ? 0 : PROT_WRITE);
+	uint64_t mapped = (file->file_bytes + GMEM_PAGE_SIZE - 1) & ~(uint64_t)(GMEM_PAGE_SIZE - 1);
+	void *hva = mmap(NULL, region->size_bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			 -1, 0);
+
+	if (hva == MAP_FAILED)
+		return err_set_errno(err, -errno, "cannot reserve %" PRIu64 " bytes for a file",
+				     region->size_bytes);
+	region->hva = hva;
+	if (mapped && mmap(hva, mapped, protection, MAP_SHARED | MAP_FIXED, file->fd, 0) == MAP_FAILED)
+		return err_set_errno(err, -errno, "cannot map a file of %" PRIu64 " bytes", file->file_bytes);
+	region->fd = file->fd;
 	return 0;
+}
+
+int gmem_add_file(struct gmem *gmem, uint64_t gpa, const struct gmem_file *file, struct err *err)
+{
+	int ret = gmem_check_range(gmem, gpa, file->size_bytes, err);
+	struct gmem_region *region;
+
+	if (ret)
+		return ret;
+	if (file->file_bytes > file->size_bytes || file->kind == GMEM_RAM)
+		return err_set(err, -EINVAL, "a file of %" PRIu64 " bytes does not fit into %" PRIu64,
+			       file->file_bytes, file->size_bytes);
+	region = calloc(1, sizeof(*region));
+	if (!region)
+		return err_set(err, -ENOMEM, "no memory for a guest memory region");
+	*region = (struct gmem_region){
+		.gpa = gpa, .size_bytes = file->size_bytes, .fd = -1, .kind = file->kind};
+	return gmem_insert(gmem, region, gmem_file_map(region, file, err));
 }
 
 size_t gmem_region_count(const struct gmem *gmem)

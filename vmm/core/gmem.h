@@ -14,8 +14,10 @@ struct err;
 struct gmem;
 
 enum gmem_kind {
-	GMEM_RAM, /* read, write, execute */
-	GMEM_ROM, /* the guest's writes are ignored; the host's loader may write */
+	GMEM_RAM,    /* read, write, execute */
+	GMEM_ROM,    /* the guest's writes are ignored; the host's loader may write */
+	GMEM_DEVICE, /* as RAM, but a device's: no memory map lists it, no loader uses it, no page is given
+			back */
 };
 
 /* One contiguous piece. Regions never overlap and are sorted by gpa. */
@@ -23,7 +25,7 @@ struct gmem_region {
 	uint64_t gpa;        /* first byte, 4 KiB aligned */
 	uint64_t size_bytes; /* a multiple of 4 KiB */
 	uint8_t *hva;        /* mapping of [fd_offset, fd_offset + size_bytes) */
-	int fd;              /* the memfd, owned by the gmem */
+	int fd;              /* the memfd or file, owned by the gmem */
 	uint64_t fd_offset;
 	enum gmem_kind kind;
 };
@@ -34,6 +36,19 @@ void gmem_destroy(struct gmem *gmem);
 /* Adds zero-filled memory backed by a memfd named "guest-memory". 0, or -EINVAL (alignment, overlap, wrap),
  * -ENOMEM. */
 int gmem_add(struct gmem *gmem, uint64_t gpa, uint64_t size_bytes, enum gmem_kind kind, struct err *err);
+
+/*
+ * Adds GMEM_DEVICE memory: a file, then zeros up to size_bytes (a multiple of 4 KiB, at least the file's
+ * size). A shared mapping, or with GMEM_ROM as kind one that the guest cannot write. Takes fd when it
+ * succeeds. The file must not shrink: then an access is SIGBUS. 0, -EINVAL, -ENOMEM, -errno.
+ */
+struct gmem_file {
+	int fd;
+	uint64_t file_bytes;
+	uint64_t size_bytes;
+	enum gmem_kind kind; /* GMEM_DEVICE or GMEM_ROM */
+};
+int gmem_add_file(struct gmem *gmem, uint64_t gpa, const struct gmem_file *file, struct err *err);
 
 size_t gmem_region_count(const struct gmem *gmem);
 const struct gmem_region *gmem_region_at(const struct gmem *gmem, size_t index);
