@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Choosing and checking a network backend, and telling its client. Knows the kinds only through netdev_table.
+ * Which keys a kind takes is data of its class; the rows are netdev_options (netdev_options.c).
+ */
+#include "vmm/core/netdev.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/err.h"
+#include "vmm/base/text.h"
+
+/* Keys that every backend takes. */
+static const char *const netdev_common_keys[] = {"backend", "mac",    "mtu",  "rx_bps", "tx_bps",
+						 "rx_pps",  "tx_pps", "pcap", NULL};
+
+void netdev_attach(struct netdev *netdev, const struct netdev_client *client)
+{
+	netdev->client = client ? *client : (struct netdev_client){0};
+}
+
+void netdev_tell_readable(struct netdev *netdev, unsigned queue)
+{
+	if (netdev->client.readable)
+		netdev->client.readable(netdev->client.opaque, queue);
+}
+
+void netdev_tell_writable(struct netdev *netdev, unsigned queue)
+{
+	if (netdev->client.writable)
+		netdev->client.writable(netdev->client.opaque, queue);
+}
+
+void netdev_set_link(struct netdev *netdev, bool up)
+{
+	if (netdev->link_up == up)
+		return;
+	netdev->link_up = up;
+	if (netdev->client.link)
+		netdev->client.link(netdev->client.opaque, up);
+}
+
+static const struct netdev_class *netdev_find(const char *name, struct err *err)
+{
+	char kinds[160] = "";
+
+	for (size_t i = 0; netdev_table[i]; i++) {
+		if (name && strcmp(netdev_table[i]->name, name) == 0)
+			return netdev_table[i];
+		text_append(kinds, sizeof(kinds), "%s%s", i > 0 ? ", " : "", netdev_table[i]->name);
+	}
+	err_set(err, -EINVAL, "\"%s\" is not known: there are %s", name ? name : "", kinds);
+	return NULL;
+}
+
+static bool netdev_is_key_of(const char *key, const char *const *keys)
+{
+	for (; *keys; keys++) {
+		if (strcmp(*keys, key) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool netdev_is_set(const struct option *row, const struct netdev_config *config)
+{
+	const void *field = (const char *)config + row->offset;
+
+	switch (row->type) {
+	case OPTION_STRING:
+	case OPTION_PATH: return *(char *const *)field != NULL;
+	case OPTION_BOOL: return *(const bool *)field;
+	case OPTION_UINT:
+	case OPTION_CHOICE: return *(const uint32_t *)field != 0;
+	case OPTION_SIZE: return *(const uint64_t *)field != 0;
+	case OPTION_STRINGS: return ((const struct option_strings *)field)->count > 0;
+	case OPTION_RECORDS: return ((const struct option_records *)field)->count > 0;
+	}
+	return false;
+}
+
+int netdev_config_check(const struct netdev_config *config, struct err *err)
+{
+	const struct netdev_class *class = netdev_find(config->backend, err);
+	uint8_t mac[NETDEV_MAC_SIZE];
+
+	if (!class)
+		return -EINVAL;
+	for (const struct option *row = netdev_options; row->path; row++) {
+		if (netdev_is_set(row, config) && !netdev_is_key_of(row->path, netdev_common_keys) &&
+		    !netdev_is_key_of(row->path, class->keys))
+			return err_set(err, -EINVAL, "%s: the backend %s has no such setting", row->path,
+				       class->name);
+	}
+	return netdev_config_mac(config, 0, mac, err);
+}
+
+int netdev_mac_parse(const char *text, uint8_t mac[NETDEV_MAC_SIZE], struct err *err)
+{
+	unsigned byte[NETDEV_MAC_SIZE];
+	int end = 0;
+
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3], &byte[4],
+		   &byte[5], &end) != NETDEV_MAC_SIZE ||
+	    text[end] || strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17)
+		return err_set(err, -EINVAL, "\"%s\" is no MAC address, such as 02:00:00:12:34:56", text);
+	if (byte[0] & 1)
+		return err_set(err, -EINVAL, "%s is a group's address: the first byte must be even", text);
+	for (size_t i = 0; i < NETDEV_MAC_SIZE; i++)
+		mac[i] = (uint8_t)byte[i];
+	return 0;
+}
+
+int netdev_config_mac(const struct netdev_config *config, unsigned slot, uint8_t mac[NETDEV_MAC_SIZE],
+		      struct err *err)
+{
+	static const uint8_t first[NETDEV_MAC_SIZE] = {0x02, 'v', 'm', 'm', 0x00, 0x00};
+
+	if (config->mac)
+		return netdev_mac_parse(config->mac, mac, err) < 0 ? err_prefix(err, "mac") : 0;
+	memcpy(mac, first, sizeof(first));
+	mac[4] = (uint8_t)(slot >> 8);
+	mac[5] = (uint8_t)slot;
+	return 0;
+}
+
+/* Puts the wrappers round *netdev; on failure what was made so far is left in *netdev. */
+static int netdev_wrap(struct netdev **netdev, const struct netdev_env *env,
+		       const struct netdev_config *config, struct err *err)
+{
+	for (size_t i = 0; netdev_wrappers[i]; i++) {
+		struct netdev *outer = netdev_wrappers[i](*netdev, env, config, err);
+
+		if (!outer)
+			return err && err->code ? err->code : -ENOMEM;
+		*netdev = outer;
+	}
+	return 0;
+}
+
+struct netdev *netdev_open(const struct netdev_env *env, const struct netdev_config *config, struct err *err)
+{
+	const struct netdev_class *class = netdev_find(config->backend, err);
+	struct netdev *netdev;
+
+	if (!class || netdev_config_check(config, err) < 0)
+		return NULL;
+	netdev = class->create(env, config, err);
+	if (!netdev)
+		return NULL;
+	if (netdev_wrap(&netdev, env, config, err) == 0)
+		return netdev;
+	netdev_destroy(netdev);
+	return NULL;
+}
+
+void netdev_destroy(struct netdev *netdev)
+{
+	if (netdev)
+		netdev->ops->destroy(netdev);
+}
