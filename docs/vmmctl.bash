@@ -38,6 +38,22 @@ _vmmctl() {
 	--serial)
 		mapfile -t COMPREPLY < <(compgen -W 'stdio file: pty socket: null' -- "$word")
 		return ;;
+	--io-threads)
+		return ;;
+	--virtio-transport)
+		mapfile -t COMPREPLY < <(compgen -W 'mmio' -- "$word")
+		return ;;
+	--virtio-ring)
+		mapfile -t COMPREPLY < <(compgen -W 'split packed' -- "$word")
+		return ;;
+	--disk)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--rng)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -47,7 +63,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --machine --serial --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --machine --serial --io-threads --virtio-transport --virtio-ring --disk --rng --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;

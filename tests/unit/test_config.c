@@ -16,6 +16,7 @@
 #include "vmm/base/err.h"
 #include "vmm/base/json.h"
 #include "vmm/machine/cli.h"
+#include "vmm/core/blockdev.h"
 #include "vmm/machine/config.h"
 
 const struct accel_ops *const accel_table[] = {&fake_accel_ops, NULL};
@@ -198,6 +199,35 @@ static void test_flags_set_fields(void **state)
 	machine_config_free(&config);
 }
 
+static void test_disks_from_flags_and_json(void **state)
+{
+	struct machine_config config, copy;
+	struct machine_disk *disks;
+	struct err err;
+
+	assert_string_equal(apply_words(&config,
+					"--kernel k --disk a,,b,readonly,cache=direct,iops=100,bps=2M --disk "
+					"c,engine=threads,queues=2,block_size=4096,serial=s,id=root",
+					&err),
+			    "");
+	assert_int_equal(machine_config_check(&config, &err), 0);
+	assert_int_equal(machine_config_copy(&copy, &config, &err), 0);
+	assert_int_equal(copy.disks.count, 2);
+	disks = copy.disks.item;
+	assert_string_equal(disks[0].path, "a,b");
+	assert_true(disks[0].readonly);
+	assert_int_equal(disks[0].cache, BLOCK_CACHE_DIRECT);
+	assert_int_equal(disks[0].iops, 100);
+	assert_true(disks[0].bytes_per_s == 2 << 20);
+	assert_int_equal(disks[1].engine, BLOCK_ENGINE_THREADS);
+	assert_int_equal(disks[1].queues, 2);
+	assert_int_equal(disks[1].block_bytes, 4096);
+	assert_string_equal(disks[1].serial, "s");
+	assert_string_equal(disks[1].id, "root");
+	machine_config_free(&copy);
+	machine_config_free(&config);
+}
+
 static void test_flag_mistakes_name_the_flag(void **state)
 {
 	static const struct {
@@ -246,6 +276,18 @@ static void test_check_names_flag_and_path(void **state)
 		{"--kernel k --machine q35", "--machine (machine.board): no board \"q35\": there is microvm"},
 		{"--kernel k --accel xen",
 		 "--accel (machine.accel): no accelerator \"xen\": there are auto, fake"},
+		{"--kernel k --disk ,readonly",
+		 "--disk (disks): disk 1: has no file: write PATH or PATH,KEY=VALUE..."},
+		{"--kernel k --disk a --disk b,format=vhd",
+		 "--disk (disks): disk 2: format \"vhd\" is not known: there are auto, raw"},
+		{"--kernel k --disk a,block_size=1024",
+		 "--disk (disks): disk 1: block_size: 1024 is neither 512 nor 4096"},
+		{"--kernel k --disk a --disk b,id=disk0",
+		 "--disk (disks): disk 2: id: \"disk0\" is disk 1's, too"},
+		{"--kernel k --disk a,serial=123456789012345678901",
+		 "--disk (disks): disk 1: serial: \"123456789012345678901\" is longer than 20 characters"},
+		{"--kernel k --disk a,pin,engine=threads",
+		 "--disk (disks): disk 1: pin: is for io_uring, not for engine=threads"},
 		{"--kernel k --module ,x",
 		 "--module (boot.modules): module 1 has no file: write FILE or FILE,CMDLINE"},
 	};
@@ -302,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_json_null_keeps_the_default),
 		cmocka_unit_test(test_copy_is_equal_and_independent),
 		cmocka_unit_test(test_flags_set_fields),
+		cmocka_unit_test(test_disks_from_flags_and_json),
 		cmocka_unit_test(test_flag_mistakes_name_the_flag),
 		cmocka_unit_test(test_check_names_flag_and_path),
 		cmocka_unit_test(test_lists_are_bounded),

@@ -256,6 +256,7 @@ void machine_destroy(struct machine *machine)
 
 		device->class->destroy(device);
 	}
+	machine_close_disks(machine);
 	free(machine->board_state);
 	builder_destroy_vcpus(machine);
 	while (machine->chardev_count > 0)

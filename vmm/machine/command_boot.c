@@ -2,7 +2,8 @@
 /*
  * `vmmctl boot`: arguments to a configuration, a machine made of it, the signals that end it, its exit
  * status. SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine in order (terminal, socket files) and then this
- * process of the same signal, so that a caller sees what happened.
+ * process of the same signal, so that a caller sees what happened. SIGUSR1 has the sizes of disk images read
+ * again.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -33,6 +34,7 @@ static void boot_signal_set(sigset_t *signals)
 	sigaddset(signals, SIGINT);
 	sigaddset(signals, SIGHUP);
 	sigaddset(signals, SIGQUIT);
+	sigaddset(signals, SIGUSR1);
 }
 
 static void boot_on_signal(void *opaque, uint32_t epoll_events)
@@ -42,6 +44,10 @@ static void boot_on_signal(void *opaque, uint32_t epoll_events)
 
 	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGUSR1) {
+		machine_refresh_disks(signals->machine);
+		return;
+	}
 	signals->caught = (int)info.ssi_signo;
 	machine_quit(signals->machine);
 }

@@ -15,6 +15,7 @@
 #include "vmm/core/cpu_model_x86.h"
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/board.h"
+#include "vmm/machine/config_parts.h"
 
 /* In the order of enum boot_protocol. */
 static const struct option_choice config_protocols[] = {
@@ -204,6 +205,16 @@ const struct option machine_options[] = {
 	 .help = "The layout of queues that virtio devices offer",
 	 .default_text = "split",
 	 .choice = config_virtio_rings},
+	{.path = "disks",
+	 .flag = "--disk",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, disks),
+	 .metavar = "PATH[,KEY=VALUE]...",
+	 .help = "A virtio disk whose contents are this file or block device (,, is a comma in PATH); may be "
+		 "given more than once",
+	 .element = config_disk_fields,
+	 .element_size = sizeof(struct machine_disk),
+	 .keyed = true},
 	{.path = "rng",
 	 .flag = "--rng",
 	 .type = OPTION_RECORDS,
@@ -352,6 +363,8 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		code = config_check_serial(config, err);
 	if (code < 0)
 		return code;
+	if (config_check_disks(config, err) < 0)
+		return config_wrong("disks", err);
 	if (!x86_cpu_model_find(config->cpu_model, err))
 		return config_wrong("machine.cpu", err);
 	if (!board_find(config->board, err))

@@ -33,6 +33,26 @@ enum virtio_transport_kind { VIRTIO_TRANSPORT_MMIO, VIRTIO_TRANSPORT_PCI };
 /* The layout of their queues that is offered. */
 enum virtio_ring_kind { VIRTIO_RING_SPLIT, VIRTIO_RING_PACKED };
 
+#define MACHINE_DISKS_MAX 26 /* /dev/vda to vdz; the board has slots for 32 devices */
+
+/* An element of machine_config.disks. */
+struct machine_disk {
+	char *path;
+	char *format; /* NULL: auto */
+	char *id;     /* NULL: disk0, disk1, ... */
+	char *serial; /* NULL: the id */
+	bool readonly;
+	bool pin;
+	uint32_t cache;       /* enum block_cache */
+	uint32_t engine;      /* enum block_engine */
+	uint32_t queues;      /* 0: 1 */
+	uint32_t block_bytes; /* 0: what suits the file */
+	uint32_t iops;        /* 0: no limit */
+	uint32_t iops_burst;
+	uint64_t bytes_per_s; /* 0: no limit */
+	uint64_t bytes_burst;
+};
+
 /* An element of machine_config.rng. */
 struct machine_rng {
 	char *source;
@@ -54,9 +74,10 @@ struct machine_config {
 	struct option_strings serial; /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;      /* 0: none */
 	uint32_t io_threads;
-	uint32_t virtio_transport; /* enum virtio_transport_kind */
-	uint32_t virtio_ring;      /* enum virtio_ring_kind */
-	struct option_records rng; /* struct machine_rng */
+	uint32_t virtio_transport;   /* enum virtio_transport_kind */
+	uint32_t virtio_ring;        /* enum virtio_ring_kind */
+	struct option_records disks; /* struct machine_disk */
+	struct option_records rng;   /* struct machine_rng */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

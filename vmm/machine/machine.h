@@ -46,5 +46,13 @@ void machine_quit(struct machine *machine);
 void machine_reset(struct machine *machine);
 void machine_press_power_button(struct machine *machine);
 
+/*
+ * The disk of this id becomes so large, or with 0 as large as its file is now, and the guest is told. On the
+ * loop's thread. 0 or -errno.
+ */
+int machine_resize_disk(struct machine *machine, const char *id, uint64_t size_bytes, struct err *err);
+/* All disks become as large as their files are now. On the loop's thread. */
+void machine_refresh_disks(struct machine *machine);
+
 /* The exit status of `vmmctl boot`, as its manual page lists them. */
 int machine_exit_status(const struct machine_result *result);

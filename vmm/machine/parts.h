@@ -21,6 +21,7 @@
 #include "vmm/machine/config.h"
 #include "vmm/machine/machine.h"
 
+struct blockdev;
 struct board;
 struct boot_x86_config;
 struct irq_router;
@@ -71,6 +72,11 @@ struct machine_vcpu {
 	bool has_thread;
 };
 
+struct machine_disk_part {
+	struct blockdev *blockdev;
+	struct device *device; /* kept among the devices, which are destroyed first */
+};
+
 struct machine {
 	struct machine_config config;
 	struct loop *loop;
@@ -104,6 +110,9 @@ struct machine {
 	unsigned io_thread_count;            /* started so far */
 	unsigned io_thread_next;             /* whose turn it is to get a device */
 	unsigned virtio_count;               /* devices that have a slot; board_virtio.c */
+
+	struct machine_disk_part disk[MACHINE_DISKS_MAX]; /* in the order of config.disks */
+	size_t disk_count;
 
 	struct chardev_env chardev_env;
 	struct chardev *chardev[MACHINE_SERIAL_MAX];
@@ -186,4 +195,8 @@ int machine_add_virtio(struct machine *machine, struct device *device, struct er
 
 /* virtio_*.c: the devices of one kind that the configuration asks for; 0, or -errno with a message that names
  * the flag. */
+int machine_add_disks(struct machine *machine, struct err *err);
 int machine_add_rngs(struct machine *machine, struct err *err);
+
+/* virtio_disk.c: after the devices. */
+void machine_close_disks(struct machine *machine);
