@@ -150,18 +150,24 @@ static int option_unknown_key(const struct option *option, const char *key, stru
 	return err_set(err, -EINVAL, "\"%s\" is not known: there are %s", key, keys);
 }
 
+static const struct option *option_row(const struct option *row, const char *path)
+{
+	while (row->path && strcmp(row->path, path) != 0)
+		row++;
+	return row->path ? row : NULL;
+}
+
 /* One KEY, KEY=VALUE of a keyed record; the text is cut at the equals sign. */
 static int option_set_pair(const struct option *option, void *record, char *text, struct err *err)
 {
 	char *equals = strchr(text, '=');
-	const struct option *row = option->element + 1;
+	const struct option *row;
 	const char *value = equals ? equals + 1 : "true";
 
 	if (equals)
 		*equals = '\0';
-	while (row->path && strcmp(row->path, text) != 0)
-		row++;
-	if (!row->path)
+	row = option_row(option->element + 1, text);
+	if (!row)
 		return option_unknown_key(option, text, err);
 	if (!equals && row->type != OPTION_BOOL)
 		return err_set(err, -EINVAL, "%s needs a value: write %s=%s", text, text,
@@ -171,20 +177,38 @@ static int option_set_pair(const struct option *option, void *record, char *text
 	return 0;
 }
 
+/* Whether the second word is the value of the bare row: a mistyped key is not. */
+static bool option_is_bare(const struct option *option, const char *text)
+{
+	if (!option->bare || strchr(text, '='))
+		return false;
+	for (const struct option *row = option->element + 1; row->path; row++) {
+		const char *const names[] = {row->path, NULL};
+
+		if (strcmp(row->path, text) == 0 || option_nearest(text, names))
+			return false;
+	}
+	return true;
+}
+
 /* FIRST[,KEY[=VALUE]]...; a doubled comma is one that separates nothing. */
 static int option_set_keyed(const struct option *option, void *record, const char *text, struct err *err)
 {
 	int code = 0;
 
-	for (bool first = true; code == 0 && (first || *text); first = false) {
+	for (unsigned word = 0; code == 0 && (word == 0 || *text); word++) {
 		size_t len = option_first_part(text);
 		char *part = strndup(text, len);
 
 		if (!part)
 			return err_set(err, -ENOMEM, "no memory");
 		option_undouble_commas(part);
-		code = first ? option_set_text(option->element, record, part, err)
-			     : option_set_pair(option, record, part, err);
+		if (word == 0)
+			code = option_set_text(option->element, record, part, err);
+		else if (word == 1 && option_is_bare(option, part))
+			code = option_set_text(option_row(option->element, option->bare), record, part, err);
+		else
+			code = option_set_pair(option, record, part, err);
 		free(part);
 		text += len + (text[len] == ',');
 	}

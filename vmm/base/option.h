@@ -60,6 +60,7 @@ struct option {
 	size_t element_size;
 	bool keyed; /* OPTION_RECORDS: FIRST[,KEY[=VALUE]]..., where FIRST is the first row and a KEY the path
 		       of another, of any type; a bool's VALUE may be left out */
+	const char *bare; /* keyed: path of the row that a second word is for which is no KEY nor like one */
 };
 
 /* Frees what the rows own in object and clears the fields. */

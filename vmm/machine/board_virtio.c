@@ -22,6 +22,7 @@ static const unsigned virtio_gsis[] = {16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11
 static int (*const virtio_kinds[])(struct machine *machine, struct err *err) = {
 	machine_add_disks,
 	machine_add_rngs,
+	machine_add_shares,
 };
 
 static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio, unsigned slot,

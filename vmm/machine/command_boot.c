@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "vmm/base/err.h"
@@ -90,6 +91,17 @@ static int boot_run_machine(const struct machine_config *config, struct boot_sig
 	return CLI_FAILURE;
 }
 
+/* Shares and sockets need many; the soft limit is low for the sake of select(2), which is not used here. */
+static void boot_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int boot_with_signals(const struct machine_config *config)
 {
 	struct boot_signals signals = {.fd = -1};
@@ -98,6 +110,8 @@ static int boot_with_signals(const struct machine_config *config)
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a guest's file that grows over the limit is the guest's error */
+	boot_raise_descriptors();
 	boot_signal_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, &before);
 	status = boot_run_machine(config, &signals);

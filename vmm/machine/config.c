@@ -16,6 +16,7 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
+#include "vmm/machine/config_share.h"
 
 /* In the order of enum boot_protocol. */
 static const struct option_choice config_protocols[] = {
@@ -227,6 +228,17 @@ const struct option machine_options[] = {
 	 .element = config_rng_fields,
 	 .element_size = sizeof(struct machine_rng),
 	 .keyed = true},
+	{.path = "shares",
+	 .flag = "--share",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, shares),
+	 .metavar = "DIR[,TAG][,KEY=VALUE]...",
+	 .help = "A folder of the host for the guest (virtio-9p): mount -t 9p -o "
+		 "trans=virtio,version=9p2000.L TAG /mnt; may be given more than once",
+	 .element = config_share_fields,
+	 .element_size = sizeof(struct machine_share),
+	 .keyed = true,
+	 .bare = "tag"},
 	{.path = "exit_code_port",
 	 .flag = "--exit-code-port",
 	 .type = OPTION_UINT,
@@ -361,6 +373,8 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 
 	if (code == 0)
 		code = config_check_serial(config, err);
+	if (code == 0 && config_check_shares(config, err) < 0)
+		return config_wrong("shares", err);
 	if (code < 0)
 		return code;
 	if (config_check_disks(config, err) < 0)

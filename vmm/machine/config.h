@@ -60,6 +60,13 @@ struct machine_rng {
 	uint32_t requests_per_s; /* 0: no limit */
 };
 
+/* An element of machine_config.shares. */
+struct machine_share {
+	char *path;
+	char *tag; /* NULL: "share" and its number, from 0 */
+	bool readonly;
+};
+
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
@@ -74,10 +81,11 @@ struct machine_config {
 	struct option_strings serial; /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;      /* 0: none */
 	uint32_t io_threads;
-	uint32_t virtio_transport;   /* enum virtio_transport_kind */
-	uint32_t virtio_ring;        /* enum virtio_ring_kind */
-	struct option_records disks; /* struct machine_disk */
-	struct option_records rng;   /* struct machine_rng */
+	uint32_t virtio_transport;    /* enum virtio_transport_kind */
+	uint32_t virtio_ring;         /* enum virtio_ring_kind */
+	struct option_records disks;  /* struct machine_disk */
+	struct option_records rng;    /* struct machine_rng */
+	struct option_records shares; /* struct machine_share */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

@@ -197,6 +197,7 @@ int machine_add_virtio(struct machine *machine, struct device *device, struct er
  * the flag. */
 int machine_add_disks(struct machine *machine, struct err *err);
 int machine_add_rngs(struct machine *machine, struct err *err);
+int machine_add_shares(struct machine *machine, struct err *err);
 
 /* virtio_disk.c: after the devices. */
 void machine_close_disks(struct machine *machine);

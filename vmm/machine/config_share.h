@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of the configuration that is about sharing with the host: folders and sockets. For config.c. */
+#pragma once
+
+#include "vmm/base/option.h"
+
+struct err;
+struct machine_config;
+
+extern const struct option config_share_fields[];
+
+/* What single rows cannot say; the message does not name the flag. */
+int config_check_shares(const struct machine_config *config, struct err *err);

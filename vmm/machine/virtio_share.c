@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The virtio-9p devices that a configuration asks for. */
+#include <stdio.h>
+
+#include "devices/virtio/9p.h"
+#include "vmm/base/err.h"
+#include "vmm/core/share.h"
+#include "vmm/machine/parts.h"
+
+static int machine_add_share(struct machine *machine, size_t index, struct err *err)
+{
+	const struct machine_share *asked = (const struct machine_share *)machine->config.shares.item + index;
+	const struct share_config share_config = {.path = asked->path, .readonly = asked->readonly};
+	struct device_env env = machine_io_env(machine);
+	char id[32];
+	struct virtio_9p_config config = {.id = id, .tag = asked->tag ? asked->tag : id};
+
+	snprintf(id, sizeof(id), "share%zu", index);
+	config.share = share_open_9p(&share_config, err);
+	if (!config.share)
+		return err->code;
+	return machine_add_virtio(machine, virtio_9p_create(&env, &config, err), err);
+}
+
+int machine_add_shares(struct machine *machine, struct err *err)
+{
+	for (size_t i = 0; i < machine->config.shares.count; i++) {
+		if (machine_add_share(machine, i, err) < 0)
+			return err_prefix(err, "--share (shares)");
+	}
+	return 0;
+}
