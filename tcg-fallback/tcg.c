@@ -31,6 +31,7 @@ struct accel_vm {
 
 struct accel_vcpu {
 	struct x86_cpu *cpu; /* owned */
+	struct tcg_foreign_msrs foreign;
 };
 
 /* Every feature that insn.tab and the system code implement. */
@@ -83,6 +84,13 @@ static int tcg_probe(struct err *err)
 	return 0;
 }
 
+static void tcg_feature_words(uint32_t words[X86_WORD_COUNT])
+{
+	memset(words, 0, X86_WORD_COUNT * sizeof(words[0]));
+	for (size_t i = 0; i < sizeof(tcg_features) / sizeof(tcg_features[0]); i++)
+		words[tcg_features[i] / 32] |= 1u << (tcg_features[i] % 32);
+}
+
 static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct err *err)
 {
 	*capabilities = (struct x86_cpu_capabilities){
@@ -90,9 +98,11 @@ static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct er
 		.phys_bits = TCG_PHYS_BITS,
 		.virt_bits = TCG_VIRT_BITS,
 		.tsc_hz = x86_tsc_hz(),
+		.tsc_any_rate = true,
+		.hypervisor_signature = "KVMKVMKVM",
+		.kvmclock = true,
 	};
-	for (size_t i = 0; i < sizeof(tcg_features) / sizeof(tcg_features[0]); i++)
-		capabilities->feature[tcg_features[i] / 32] |= 1u << (tcg_features[i] % 32);
+	tcg_feature_words(capabilities->feature);
 	return 0;
 }
 
@@ -156,6 +166,30 @@ static void tcg_mem_written(struct accel_vm *vm, uint64_t gpa, uint64_t len)
 	x86_vm_written(vm->engine, gpa, len);
 }
 
+/* Bits that name no instruction and no MSR of their own, or that the engine follows by itself. */
+static const uint32_t tcg_harmless[X86_WORD_COUNT] = {
+	[X86_WORD_1_ECX] = 1u << 27,                    /* OSXSAVE */
+	[X86_WORD_1_EDX] = 1u << 28,                    /* HTT */
+	[X86_WORD_7_EBX] = 1u << 6,                     /* FDP_EXCPTN_ONLY */
+	[X86_WORD_7_ECX] = 1u << 4,                     /* OSPKE */
+	[X86_WORD_EXT1_ECX] = 1u << 1,                  /* CMP_LEGACY */
+	[X86_WORD_EXT7_EDX] = 1u << 8,                  /* invariant TSC */
+	[X86_WORD_EXT8_EBX] = 1u << 2,                  /* XSAVEERPTR */
+	[X86_WORD_EXT21_EAX] = 1u << 0 | 1u << 2 | 1u << 6, /* NO_NESTED_DATA_BP LFENCE_RDTSC NULL_SEL_CLR_BASE */
+};
+
+/* A vCPU may be told of more than the engine has: then it helps out another accelerator (accel.h). */
+static bool tcg_promises_more(const struct x86_cpu *cpu)
+{
+	uint32_t words[X86_WORD_COUNT];
+
+	tcg_feature_words(words);
+	for (unsigned i = 0; i < X86_WORD_COUNT; i++)
+		if (cpu->feature[i] & ~(words[i] | tcg_harmless[i]))
+			return true;
+	return false;
+}
+
 static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,
 					  struct err *err)
 {
@@ -182,6 +216,7 @@ static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct acce
 		err_set_errno(err, -ENOMEM, "tcg: CPU %u", config->index);
 		return NULL;
 	}
+	vcpu->cpu->promises_more = tcg_promises_more(vcpu->cpu);
 	return vcpu;
 }
 
@@ -191,17 +226,30 @@ static void tcg_vcpu_destroy(struct accel_vcpu *vcpu)
 	free(vcpu);
 }
 
-static enum accel_exit tcg_vcpu_run(struct accel_vcpu *vcpu, struct err *err)
+static enum accel_exit tcg_exit(enum x86_exit exit, struct err *err)
 {
-	switch (x86_cpu_run(vcpu->cpu)) {
+	switch (exit) {
 	case X86_EXIT_KICKED: return ACCEL_EXIT_KICKED;
 	case X86_EXIT_HALTED: return ACCEL_EXIT_HALTED;
 	case X86_EXIT_SHUTDOWN: return ACCEL_EXIT_SHUTDOWN;
 	case X86_EXIT_RESET: return ACCEL_EXIT_RESET;
 	case X86_EXIT_DEBUG: return ACCEL_EXIT_DEBUG;
+	case X86_EXIT_UNKNOWN:
+		err_set(err, -ENOSYS, "the built-in CPU does not have the instruction or MSR");
+		return ACCEL_EXIT_CANNOT_EXECUTE;
 	}
 	err_set(err, -EIO, "tcg: unknown exit");
 	return ACCEL_EXIT_FAILED;
+}
+
+static enum accel_exit tcg_vcpu_run(struct accel_vcpu *vcpu, struct err *err)
+{
+	return tcg_exit(x86_cpu_run(vcpu->cpu), err);
+}
+
+static enum accel_exit tcg_vcpu_run_blocks(struct accel_vcpu *vcpu, unsigned count, struct err *err)
+{
+	return tcg_exit(x86_cpu_run_blocks(vcpu->cpu, count), err);
 }
 
 static void tcg_vcpu_wait(struct accel_vcpu *vcpu)
@@ -247,6 +295,54 @@ static void tcg_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
 	x86_cpu_startup(vcpu->cpu, vector);
 }
 
+static void tcg_vcpu_pins_take(struct accel_vcpu *vcpu, struct accel_pins *pins)
+{
+	uint8_t vector = 0;
+	const uint32_t taken = x86_cpu_take_requests(vcpu->cpu, &vector);
+
+	*pins = (struct accel_pins){
+		.intr = taken & ATTENTION_INTR,
+		.nmi = taken & ATTENTION_NMI,
+		.smi = taken & ATTENTION_SMI,
+		.init = taken & ATTENTION_INIT,
+		.startup = taken & ATTENTION_SIPI,
+		.startup_vector = vector,
+	};
+}
+
+static int tcg_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err *err)
+{
+	struct x86_clock_point point;
+
+	x86_clock_get(vcpu->cpu, &point);
+	*clock = (struct accel_clock){
+		.monotonic_ns = point.monotonic_ns,
+		.host_tsc = point.host_tsc,
+		.tsc = point.tsc,
+		.paravirtual_ns = point.pvclock_ns,
+	};
+	return 0;
+}
+
+static int tcg_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *clock, struct err *err)
+{
+	const struct x86_clock_point point = {
+		.monotonic_ns = clock->monotonic_ns,
+		.host_tsc = clock->host_tsc,
+		.tsc = clock->tsc,
+		.pvclock_ns = clock->paravirtual_ns,
+	};
+
+	x86_clock_set(vcpu->cpu, &point, vcpu->cpu->index == 0);
+	return 0;
+}
+
+static int tcg_mem_forget(struct accel_vm *vm, struct err *err)
+{
+	x86_vm_forget_memory(vm->engine);
+	return 0;
+}
+
 static void tcg_set_a20(struct accel_vm *vm, bool enabled)
 {
 	x86_vm_set_a20(vm->engine, enabled);
@@ -254,13 +350,13 @@ static void tcg_set_a20(struct accel_vm *vm, bool enabled)
 
 static int tcg_state_get(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
 {
-	tcg_state_save(vcpu->cpu, state);
+	tcg_state_save(vcpu->cpu, &vcpu->foreign, state);
 	return 0;
 }
 
 static int tcg_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
-	return tcg_state_load(vcpu->cpu, state, err);
+	return tcg_state_load(vcpu->cpu, state, &vcpu->foreign, err);
 }
 
 static size_t tcg_counters(struct accel_vm *vm, const char **names, uint64_t *values, size_t count)
@@ -280,6 +376,7 @@ const struct accel_ops tcg_accel_ops = {
 	.vcpu_create = tcg_vcpu_create,
 	.vcpu_destroy = tcg_vcpu_destroy,
 	.vcpu_run = tcg_vcpu_run,
+	.vcpu_run_blocks = tcg_vcpu_run_blocks,
 	.vcpu_wait = tcg_vcpu_wait,
 	.vcpu_kick = tcg_vcpu_kick,
 	.vcpu_intr = tcg_vcpu_intr,
@@ -287,8 +384,12 @@ const struct accel_ops tcg_accel_ops = {
 	.vcpu_smi = tcg_vcpu_smi,
 	.vcpu_init = tcg_vcpu_init,
 	.vcpu_startup = tcg_vcpu_startup,
+	.vcpu_pins_take = tcg_vcpu_pins_take,
 	.set_a20 = tcg_set_a20,
 	.vcpu_tsc_to_monotonic_ns = tcg_vcpu_tsc_to_monotonic_ns,
+	.clock_get = tcg_clock_get,
+	.clock_set = tcg_clock_set,
+	.mem_forget = tcg_mem_forget,
 	.state_get = tcg_state_get,
 	.state_set = tcg_state_set,
 	.counters = tcg_counters,

@@ -61,7 +61,27 @@ static void msrs_save(struct x86_cpu *cpu, struct x86_cpu_state *state)
 	}
 }
 
-void tcg_state_save(struct x86_cpu *cpu, struct x86_cpu_state *state)
+static struct x86_event_state event_save(const struct x86_cpu *cpu)
+{
+	if (!cpu->resumed.valid)
+		return (struct x86_event_state){.injected = false};
+	return (struct x86_event_state){
+		.injected = true,
+		.vector = cpu->resumed.vector,
+		.is_interrupt = cpu->resumed.is_interrupt,
+		.has_error_code = cpu->resumed.has_code,
+		.error_code = cpu->resumed.code,
+	};
+}
+
+/* SS.DPL is the CPL even where SS is null or was loaded by SYSRET (SDM vol. 3, 5.5). */
+static void ss_save_cpl(const struct x86_cpu *cpu, struct x86_segment_state *ss)
+{
+	if (x86_is_protected(cpu))
+		ss->attributes = (uint16_t)((ss->attributes & ~0x60u) | (unsigned)cpu->cpl << 5);
+}
+
+void tcg_state_save(struct x86_cpu *cpu, const struct tcg_foreign_msrs *foreign, struct x86_cpu_state *state)
 {
 	memset(state, 0, sizeof(*state));
 	memcpy(state->gpr, cpu->r, sizeof(state->gpr));
@@ -69,6 +89,7 @@ void tcg_state_save(struct x86_cpu *cpu, struct x86_cpu_state *state)
 	state->rflags = x86_eflags_get(cpu);
 	for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
 		state->segment[i] = segment_save(&cpu->seg[i]);
+	ss_save_cpl(cpu, &state->segment[X86_SS]);
 	state->gdtr = (struct x86_table_state){.base = cpu->gdtr.base, .limit = cpu->gdtr.limit};
 	state->idtr = (struct x86_table_state){.base = cpu->idtr.base, .limit = cpu->idtr.limit};
 	state->cr0 = cpu->cr0;
@@ -81,33 +102,38 @@ void tcg_state_save(struct x86_cpu *cpu, struct x86_cpu_state *state)
 	state->xcr0 = cpu->xcr0;
 	x86_xsave_store(cpu, state->xsave);
 	msrs_save(cpu, state);
-	state->nmi_pending = atomic_load(&cpu->attention) & ATTENTION_NMI;
+	for (uint32_t i = 0; i < foreign->count && state->msr_count < X86_STATE_MSR_MAX; i++)
+		state->msr[state->msr_count++] = foreign->msr[i];
+	state->event = event_save(cpu);
 	state->nmi_masked = cpu->nmi_masked;
 	state->interrupt_shadow = cpu->intr_shadow;
+	state->pending_debug = cpu->pending_db;
 	state->smm = cpu->in_smm;
 	state->mp_state = mp_state_save(cpu);
 	state->sipi_vector = cpu->sipi_vector;
 }
 
-static int msrs_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct err *err)
+static void msrs_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct tcg_foreign_msrs *foreign)
 {
-	if (state->msr_count > X86_STATE_MSR_MAX)
-		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count,
-			       X86_STATE_MSR_MAX);
+	foreign->count = 0;
 	for (uint32_t i = 0; i < state->msr_count; i++)
 		if (!x86_msr_restore(cpu, state->msr[i].index, state->msr[i].value))
-			return err_set(err, -EINVAL, "CPU state: this CPU has no MSR %#x",
-				       state->msr[i].index);
-	return 0;
+			foreign->msr[foreign->count++] = state->msr[i];
 }
 
-/* An event that was on its way: an exception or interrupt is delivered before the next instruction. */
+/* A software event's instruction is executed again. */
 static void event_load(struct x86_cpu *cpu, const struct x86_event_state *event)
 {
-	cpu->fault.valid = event->injected;
-	cpu->fault.vector = event->vector;
-	cpu->fault.has_code = event->has_error_code;
-	cpu->fault.code = event->error_code;
+	cpu->fault.valid = false;
+	cpu->resumed.valid = event->injected && !event->is_software;
+	cpu->resumed.is_interrupt = event->is_interrupt;
+	cpu->resumed.vector = event->vector;
+	cpu->resumed.has_code = event->has_error_code;
+	cpu->resumed.code = event->error_code;
+	if (cpu->resumed.valid)
+		x86_cpu_post(cpu, ATTENTION_EVENT);
+	else
+		x86_cpu_unpost(cpu, ATTENTION_EVENT);
 }
 
 static void control_load(struct x86_cpu *cpu, const struct x86_cpu_state *state)
@@ -129,12 +155,13 @@ static void control_load(struct x86_cpu *cpu, const struct x86_cpu_state *state)
 			cpu->pdptr[i] = x86_phys_ld64(cpu, (cpu->cr3 & 0xffffffe0) + 8 * i);
 }
 
-int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct err *err)
+int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct tcg_foreign_msrs *foreign,
+		   struct err *err)
 {
-	const int rc = msrs_load(cpu, state, err);
-
-	if (rc)
-		return rc;
+	if (state->msr_count > X86_STATE_MSR_MAX)
+		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count,
+			       X86_STATE_MSR_MAX);
+	msrs_load(cpu, state, foreign);
 	memcpy(cpu->r, state->gpr, sizeof(state->gpr));
 	cpu->rip = state->rip;
 	for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
@@ -158,7 +185,10 @@ int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struc
 	cpu->sipi_vector = state->sipi_vector;
 	x86_tlb_flush_all(cpu);
 	x86_mode_changed(cpu);
-	x86_cpu_forget_requests(cpu);
+	cpu->pending_db = state->pending_debug;
+	cpu->ss_shadow = state->pending_debug && state->interrupt_shadow;
+	cpu->rf_loaded = cpu->step_late = cpu->leave = false;
+	x86_cpu_post(cpu, ATTENTION_CLOCK);
 	if (state->nmi_pending)
 		x86_cpu_post(cpu, ATTENTION_NMI);
 	return 0;

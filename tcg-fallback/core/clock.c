@@ -34,6 +34,11 @@ static uint64_t counter(void)
 {
 	return __rdtsc();
 }
+
+static uint64_t host_counter(void)
+{
+	return __rdtsc();
+}
 #else
 static bool tsc_is_invariant(void)
 {
@@ -43,6 +48,11 @@ static bool tsc_is_invariant(void)
 static uint64_t counter(void)
 {
 	return monotonic_ns();
+}
+
+static uint64_t host_counter(void)
+{
+	return 0;
 }
 #endif
 
@@ -62,31 +72,78 @@ uint64_t x86_tsc_hz(void)
 	return tsc_is_invariant() ? measure_hz() : NS_PER_S;
 }
 
-uint64_t x86_tsc_read(struct x86_cpu *cpu)
+uint64_t x86_clock_counter(const struct x86_vm *vm)
 {
-	uint64_t now = cpu->vm->tsc_native ? counter() : monotonic_ns();
-
-	return now + (uint64_t)cpu->tsc_offset;
+	return vm->tsc_native ? counter() : monotonic_ns();
 }
 
-/* The rate that the guest was told: leaf 0x15, crystal * numerator / denominator. 0: none. */
-static uint64_t told_hz(struct x86_cpu *cpu)
+/*
+ * A native counter is taken as it counts: CPUID tells the rate that was measured here, or that the host's
+ * kernel knows.
+ */
+uint64_t x86_clock_tsc_at(const struct x86_cpu *cpu, uint64_t count)
 {
-	uint32_t out[4];
+	if (!cpu->vm->tsc_native && cpu->tsc_hz && cpu->tsc_hz != NS_PER_S)
+		count = (uint64_t)((unsigned __int128)count * cpu->tsc_hz / NS_PER_S);
+	return count + (uint64_t)cpu->tsc_offset;
+}
 
-	x86_cpuid_query(cpu, 0x15, 0, out);
-	return out[0] ? (uint64_t)out[2] * out[1] / out[0] : 0;
+uint64_t x86_tsc_read(struct x86_cpu *cpu)
+{
+	return x86_clock_tsc_at(cpu, x86_clock_counter(cpu->vm));
 }
 
 uint64_t x86_tsc_to_monotonic_ns(struct x86_cpu *cpu, uint64_t tsc)
 {
-	uint64_t hz = told_hz(cpu), now_ns = monotonic_ns(), now = x86_tsc_read(cpu);
+	uint64_t now_ns = monotonic_ns(), now = x86_tsc_read(cpu);
 	unsigned __int128 wait_ns;
 
-	if (!hz || tsc <= now)
+	if (!cpu->tsc_hz || tsc <= now)
 		return now_ns;
-	wait_ns = (unsigned __int128)(tsc - now) * NS_PER_S / hz + 1; /* rather late than early */
+	wait_ns = (unsigned __int128)(tsc - now) * NS_PER_S / cpu->tsc_hz + 1; /* rather late than early */
 	return wait_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + (uint64_t)wait_ns;
+}
+
+/* Nanoseconds of a span of counts. */
+static uint64_t span_ns(const struct x86_cpu *cpu, uint64_t counts)
+{
+	if (!cpu->vm->tsc_native || !cpu->tsc_hz)
+		return counts;
+	return (uint64_t)((unsigned __int128)counts * NS_PER_S / cpu->tsc_hz);
+}
+
+/* The count that the VM uses is read first: a clock that goes on from the other one of the pair is then late
+ * by what passed between, and never early, so that no guest sees it go back. */
+void x86_clock_get(struct x86_cpu *cpu, struct x86_clock_point *point)
+{
+	uint64_t count = x86_clock_counter(cpu->vm);
+	bool native = cpu->vm->tsc_native;
+
+	*point = (struct x86_clock_point){
+		.monotonic_ns = native ? monotonic_ns() : count,
+		.host_tsc = native ? count : host_counter(),
+		.tsc = x86_clock_tsc_at(cpu, count),
+		.pvclock_ns = cpu->vm->pvclock_ns + span_ns(cpu, count - cpu->vm->pvclock_counter),
+	};
+}
+
+void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, bool pvclock)
+{
+	struct x86_vm *vm = cpu->vm;
+	uint64_t count = vm->tsc_native ? point->host_tsc : point->monotonic_ns, late_ns = 0;
+
+	if (!count) { /* taken on another host, or by somebody who knows no counter */
+		count = counter();
+		late_ns = monotonic_ns() - point->monotonic_ns;
+	}
+	cpu->tsc_offset = 0;
+	cpu->tsc_offset = (int64_t)(point->tsc + late_ns * (cpu->tsc_hz / 1000) / (NS_PER_S / 1000) -
+				    x86_clock_tsc_at(cpu, count));
+	if (pvclock) {
+		vm->pvclock_counter = count;
+		vm->pvclock_ns = point->pvclock_ns + late_ns;
+	}
+	x86_cpu_post(cpu, ATTENTION_CLOCK);
 }
 
 bool x86_tsc_is_native(void)

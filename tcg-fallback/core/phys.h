@@ -43,6 +43,7 @@ struct x86_vm {
 	unsigned cpu_count;
 	_Atomic uint64_t a20_mask;
 	bool tsc_native; /* the guest's TSC follows the host's, else the monotonic clock */
+	uint64_t pvclock_counter, pvclock_ns; /* the paravirtual clock was pvclock_ns at that count (clock.c) */
 	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
 	unsigned region_count;
 	pthread_mutex_t lock; /* protects what follows; taken before a mailbox's lock */
@@ -52,6 +53,11 @@ struct x86_vm {
 	struct x86_cpu *cpu[X86_VM_CPUS_MAX];
 	struct x86_mailbox *mailbox; /* one a CPU */
 };
+
+/* The count that every CPU's TSC is made from: of the host's TSC, or of nanoseconds. clock.c */
+uint64_t x86_clock_counter(const struct x86_vm *vm);
+/* The CPU's TSC at such a count. */
+uint64_t x86_clock_tsc_at(const struct x86_cpu *cpu, uint64_t count);
 
 /* The region that holds gpa, or NULL. */
 const struct x86_region *x86_vm_region(const struct x86_vm *vm, uint64_t gpa);

@@ -42,6 +42,7 @@ static void take_sipi(struct x86_cpu *cpu)
 static void take_init(struct x86_cpu *cpu)
 {
 	x86_cpu_unpost(cpu, ATTENTION_INIT);
+	x86_cpu_unpost(cpu, ATTENTION_EVENT);
 	x86_cpu_reset(cpu, true);
 	cpu->wait_for_sipi = cpu->index != 0; /* the bootstrap processor starts at the reset vector */
 	x86_mode_changed(cpu);
@@ -64,15 +65,32 @@ static void attend_engine(struct x86_cpu *cpu, uint32_t attention)
 		x86_vm_read_mail(cpu);
 	if (attention & ATTENTION_TLB)
 		memory_changed(cpu);
+	if (attention & ATTENTION_CLOCK) {
+		x86_cpu_unpost(cpu, ATTENTION_CLOCK);
+		x86_pvclock_write_time(cpu);
+	}
 	if (attention & ATTENTION_SMI)
 		x86_cpu_unpost(cpu, ATTENTION_SMI); /* no system management mode is offered */
 }
 
-/* NMI and external interrupts, when nothing holds them back. */
+static void deliver_resumed(struct x86_cpu *cpu)
+{
+	x86_cpu_unpost(cpu, ATTENTION_EVENT);
+	if (!cpu->resumed.valid)
+		return;
+	x86_deliver_resumed(cpu);
+	x86_code_segments_changed(cpu);
+}
+
+/* What had begun first, then NMI and external interrupts, when nothing holds them back. */
 static void attend_interrupts(struct x86_cpu *cpu, uint32_t attention)
 {
 	int vector;
 
+	if (attention & ATTENTION_EVENT) {
+		deliver_resumed(cpu);
+		return;
+	}
 	if (cpu->intr_shadow)
 		return;
 	if ((attention & ATTENTION_NMI) && !cpu->nmi_masked) {
@@ -141,7 +159,7 @@ static void execute_row(struct x86_cpu *cpu, const struct x86_insn *in)
 	case X86_ROW_FAST: x86_general[row->fast](cpu, in); break;
 	case X86_ROW_SLOW: row->slow(cpu, in); break;
 	case X86_ROW_VEC: x86_vec_execute(cpu, in); break;
-	case X86_ROW_UD: x86_raise_ud(cpu);
+	case X86_ROW_UD: x86_raise_unknown(cpu, VEC_UD);
 	}
 	if (!(row->properties & X86_PROP_JUMP) &&
 	    !(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
@@ -160,7 +178,7 @@ void x86_execute_one(struct x86_cpu *cpu)
 	x86_code_decode_mode(cpu, x86_code_mode(cpu), &mode);
 	switch (x86_decode(&mode, bytes, avail, &in)) {
 	case X86_DECODE_OK: break;
-	case X86_DECODE_UD: x86_raise_ud(cpu);
+	case X86_DECODE_UD: x86_raise_unknown(cpu, VEC_UD);
 	case X86_DECODE_TOO_LONG: x86_raise_gp(cpu);
 	case X86_DECODE_MORE: x86_code_fetch_more(cpu, linear + avail); x86_raise_ud(cpu);
 	}
@@ -225,13 +243,34 @@ enum x86_exit x86_cpu_run(struct x86_cpu *cpu)
 
 	x86_vm_enter(cpu);
 	cpu->unwind = &unwind;
-	if (sigsetjmp(unwind, 0))
+	if (sigsetjmp(unwind, 0) == 1)
 		deliver(cpu);
 	while (!attend(cpu))
 		run_once(cpu);
 	cpu->unwind = NULL;
 	x86_vm_leave(cpu);
 	return cpu->exit;
+}
+
+enum x86_exit x86_cpu_run_blocks(struct x86_cpu *cpu, unsigned count)
+{
+	sigjmp_buf unwind;
+	volatile unsigned left = count;
+	volatile bool leave = false;
+
+	x86_vm_enter(cpu);
+	cpu->unwind = &unwind;
+	x86_cpu_post(cpu, ATTENTION_BLOCK);
+	if (sigsetjmp(unwind, 0) == 1)
+		deliver(cpu);
+	while (!(leave = attend(cpu)) && left) {
+		left--;
+		run_once(cpu);
+	}
+	x86_cpu_unpost(cpu, ATTENTION_BLOCK);
+	cpu->unwind = NULL;
+	x86_vm_leave(cpu);
+	return leave ? cpu->exit : X86_EXIT_KICKED;
 }
 
 enum x86_exit x86_cpu_step(struct x86_cpu *cpu)
@@ -241,10 +280,19 @@ enum x86_exit x86_cpu_step(struct x86_cpu *cpu)
 
 	x86_vm_enter(cpu);
 	cpu->unwind = &unwind;
-	if (sigsetjmp(unwind, 0))
-		deliver(cpu);
-	else if (!(leave = attend(cpu)))
-		step(cpu);
+	switch (sigsetjmp(unwind, 0)) {
+	case 0:
+		leave = attend(cpu);
+		if (!leave)
+			step(cpu);
+		break;
+	case 1: deliver(cpu); break;
+	default: break;
+	}
+	if (!leave && cpu->leave) {
+		cpu->leave = false;
+		leave = true;
+	}
 	cpu->unwind = NULL;
 	x86_vm_leave(cpu);
 	return leave ? cpu->exit : X86_EXIT_KICKED;

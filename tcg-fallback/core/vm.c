@@ -29,6 +29,7 @@ struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host)
 	vm->host = host;
 	vm->cpu_count = cpu_count;
 	vm->tsc_native = x86_tsc_is_native();
+	vm->pvclock_counter = x86_clock_counter(vm);
 	atomic_store(&vm->a20_mask, UINT64_MAX);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
@@ -104,6 +105,9 @@ static void identify(struct x86_cpu *cpu)
 			cpu->feature[i] = leaf_register(leaf, feature_source[i].reg);
 	}
 	memcpy(cpu->code->decode.feature, cpu->feature, sizeof(cpu->feature));
+	/* Crystal * numerator / denominator. */
+	leaf = leaf_find(cpu, 0x15, 0);
+	cpu->tsc_hz = leaf && leaf->eax ? (uint64_t)leaf->ecx * leaf->ebx / leaf->eax : 0;
 	leaf = leaf_find(cpu, 0, 0);
 	cpu->code->decode.near_branch_66 = leaf && leaf->ebx == 0x68747541; /* "Auth"enticAMD */
 }
@@ -161,6 +165,13 @@ struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x
 	return cpu;
 }
 
+void x86_vm_forget_memory(struct x86_vm *vm)
+{
+	for (unsigned i = 0; i < vm->cpu_count; i++)
+		if (vm->cpu[i])
+			x86_cpu_post(vm->cpu[i], ATTENTION_TLB);
+}
+
 void x86_cpu_destroy(struct x86_cpu *cpu)
 {
 	if (!cpu)
@@ -188,11 +199,13 @@ void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector)
 	x86_cpu_post(cpu, ATTENTION_SIPI);
 }
 
-void x86_cpu_forget_requests(struct x86_cpu *cpu)
+uint32_t x86_cpu_take_requests(struct x86_cpu *cpu, uint8_t *sipi_vector)
 {
-	x86_cpu_unpost(cpu, ATTENTION_NMI | ATTENTION_SMI | ATTENTION_INIT | ATTENTION_SIPI);
-	atomic_store(&cpu->vm->mailbox[cpu->index].sipi, 0);
-	cpu->leave = false;
+	const uint32_t latched = ATTENTION_NMI | ATTENTION_SMI | ATTENTION_INIT | ATTENTION_SIPI;
+	uint32_t taken = atomic_fetch_and(&cpu->attention, ~latched) & (latched | ATTENTION_INTR);
+
+	*sipi_vector = (uint8_t)atomic_exchange(&cpu->vm->mailbox[cpu->index].sipi, 0);
+	return taken;
 }
 
 /* What ends the sleep of a CPU in this state. */

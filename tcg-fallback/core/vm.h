@@ -46,6 +46,11 @@ enum x86_exit x86_cpu_run(struct x86_cpu *cpu);
 /* Executes exactly one instruction (or delivers one event); the same exits, KICKED when it simply completed.
  */
 enum x86_exit x86_cpu_step(struct x86_cpu *cpu);
+/*
+ * Delivers what is due and executes about so many blocks, at least one instruction if the CPU is to execute
+ * any; the same exits, KICKED when that is done.
+ */
+enum x86_exit x86_cpu_run_blocks(struct x86_cpu *cpu, unsigned count);
 /* Sleeps while the CPU is halted, shut down or waits for a SIPI and nothing in `attention` wakes it. */
 void x86_cpu_wait(struct x86_cpu *cpu);
 /* Sets ATTENTION_* bits and wakes the CPU. Any thread; async-signal-safe; no wake-up is lost. */
@@ -55,9 +60,9 @@ void x86_cpu_unpost(struct x86_cpu *cpu, uint32_t attention);
 /* Start-up IPI: remembered while the CPU waits for one. Any thread. */
 void x86_cpu_startup(struct x86_cpu *cpu, uint8_t vector);
 
-/* Drops NMI, SMI, INIT and SIPI that nobody has taken: the CPU is given a new state. Only while it does not
- * run. */
-void x86_cpu_forget_requests(struct x86_cpu *cpu);
+/* Takes NMI, SMI, INIT and SIPI that the CPU has not; returns their ATTENTION_* bits, and INTR's, which
+ * stays. Only while it does not run. */
+uint32_t x86_cpu_take_requests(struct x86_cpu *cpu, uint8_t *sipi_vector);
 
 /* The guest's TSC counts at this rate: the host's TSC where that is constant and never stops, else
  * nanoseconds. */
@@ -65,6 +70,21 @@ uint64_t x86_tsc_hz(void);
 /* When (CLOCK_MONOTONIC ns) the CPU's TSC reaches tsc; now, when it has. Any thread. */
 uint64_t x86_tsc_to_monotonic_ns(struct x86_cpu *cpu, uint64_t tsc);
 bool x86_tsc_is_native(void);
+
+/* The guest's clocks at one moment, and the host's two that they are made from. */
+struct x86_clock_point {
+	uint64_t monotonic_ns; /* CLOCK_MONOTONIC */
+	uint64_t host_tsc;     /* the host's counter; 0: it has none */
+	uint64_t tsc;          /* of this CPU */
+	uint64_t pvclock_ns;   /* of the VM */
+};
+/* Both while no CPU of the VM runs. set: the CPU's TSC goes on from the point; with pvclock, so does the VM's
+ * paravirtual clock. */
+void x86_clock_get(struct x86_cpu *cpu, struct x86_clock_point *point);
+void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, bool pvclock);
+/* Everything that was translated or cached of guest memory may be wrong: somebody else ran the guest. While
+ * no CPU runs. */
+void x86_vm_forget_memory(struct x86_vm *vm);
 
 /* What the engine counted, for metrics: names and values, at most count; returns how many there are. */
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count);

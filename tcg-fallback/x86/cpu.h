@@ -181,10 +181,20 @@ enum {
 	ATTENTION_CODE = 1u << 6, /* another CPU or a device wrote to translated code: look at the mailbox */
 	ATTENTION_TLB = 1u << 7,  /* flush everything (memory map or A20 changed) */
 	ATTENTION_PARK = 1u << 8, /* another CPU wants to be alone for a moment */
+	ATTENTION_EVENT = 1u << 9, /* cpu->resumed must be delivered */
+	ATTENTION_CLOCK = 1u << 10, /* the guest's page of the paravirtual clock is out of date */
+	ATTENTION_BLOCK = 1u << 11, /* go back to the run loop after each block */
 };
 
 /* Why x86_cpu_run returned; the adapter maps these to enum accel_exit. */
-enum x86_exit { X86_EXIT_KICKED, X86_EXIT_HALTED, X86_EXIT_SHUTDOWN, X86_EXIT_RESET, X86_EXIT_DEBUG };
+enum x86_exit {
+	X86_EXIT_KICKED,
+	X86_EXIT_HALTED,
+	X86_EXIT_SHUTDOWN,
+	X86_EXIT_RESET,
+	X86_EXIT_DEBUG,
+	X86_EXIT_UNKNOWN, /* CPUID promises the instruction at RIP, or the MSR, and the engine has no such */
+};
 
 /* The world outside the CPU. All are called on the CPU's own thread. */
 struct x86_host {
@@ -270,6 +280,7 @@ struct x86_cpu {
 	_Atomic uint64_t a20_mask; /* all ones, or all but bit 20 */
 	struct x86_msrs msr;
 	int64_t tsc_offset; /* guest TSC = host-derived TSC + offset */
+	uint64_t tsc_hz;    /* the rate that CPUID tells; 0: none */
 
 	/* FPU and vector state. */
 	struct x86_fpu fpu;
@@ -286,7 +297,15 @@ struct x86_cpu {
 		uint64_t cr2; /* for #PF: loaded at delivery */
 		uint64_t dr6; /* for #DB: bits to set at delivery */
 	} fault;
-	bool nmi_masked; /* between NMI and IRET */
+	/* An event whose delivery had begun when this state was that of another CPU; ATTENTION_EVENT. */
+	struct {
+		bool valid, is_interrupt;
+		uint8_t vector;
+		bool has_code;
+		uint32_t code;
+	} resumed;
+	bool promises_more; /* CPUID has features that the engine lacks: what it does not know is no #UD */
+	bool nmi_masked;    /* between NMI and IRET */
 	bool halted, wait_for_sipi, shutdown;
 	bool in_smm;
 	uint8_t sipi_vector;
@@ -328,6 +347,9 @@ _Noreturn void x86_raise(struct x86_cpu *cpu, enum x86_vector vector);
 _Noreturn void x86_raise_code(struct x86_cpu *cpu, enum x86_vector vector, uint32_t code);
 _Noreturn void x86_raise_pf(struct x86_cpu *cpu, uint64_t gva, uint32_t code);
 #define x86_raise_ud(cpu) x86_raise((cpu), VEC_UD)
+/* The bytes at RIP are no instruction, or the MSR does not exist: #UD or #GP, unless CPUID promised more than
+ * there is; then the run ends with X86_EXIT_UNKNOWN. exception.c */
+_Noreturn void x86_raise_unknown(struct x86_cpu *cpu, enum x86_vector vector);
 #define x86_raise_gp(cpu) x86_raise_code((cpu), VEC_GP, 0)
 
 /*
@@ -336,6 +358,7 @@ _Noreturn void x86_raise_pf(struct x86_cpu *cpu, uint64_t gva, uint32_t code);
  */
 void x86_deliver_fault(struct x86_cpu *cpu);                     /* cpu->fault */
 void x86_deliver_interrupt(struct x86_cpu *cpu, uint8_t vector); /* external, or NMI with vector 2 */
+void x86_deliver_resumed(struct x86_cpu *cpu);                   /* cpu->resumed */
 
 /*
  * Recomputes everything derived (mode_bits, long_mode, TLB context, debug_active) after CR0, CR3, CR4, EFER,

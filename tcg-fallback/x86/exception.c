@@ -62,6 +62,15 @@ _Noreturn void x86_raise_code(struct x86_cpu *cpu, enum x86_vector vector, uint3
 	unwind(cpu, vector, code);
 }
 
+_Noreturn void x86_raise_unknown(struct x86_cpu *cpu, enum x86_vector vector)
+{
+	if (!cpu->promises_more)
+		x86_raise(cpu, vector);
+	cpu->leave = true;
+	cpu->exit = X86_EXIT_UNKNOWN;
+	siglongjmp(*cpu->unwind, 2);
+}
+
 _Noreturn void x86_raise_pf(struct x86_cpu *cpu, uint64_t gva, uint32_t code)
 {
 	cpu->fault.cr2 = gva;
@@ -158,6 +167,21 @@ void x86_deliver_fault(struct x86_cpu *cpu)
 
 	cpu->pending_db = 0; /* traps of an instruction that did not complete */
 	deliver(cpu, &event);
+}
+
+void x86_deliver_resumed(struct x86_cpu *cpu)
+{
+	cpu->resumed.valid = false;
+	if (cpu->resumed.is_interrupt) {
+		x86_deliver_interrupt(cpu, cpu->resumed.vector);
+		return;
+	}
+	cpu->fault.vector = cpu->resumed.vector;
+	cpu->fault.has_code = cpu->resumed.has_code;
+	cpu->fault.code = cpu->resumed.code;
+	cpu->fault.cr2 = cpu->cr2; /* both were recorded when the exception was found */
+	cpu->fault.dr6 = cpu->dr[6] & DR6_B;
+	x86_deliver_fault(cpu);
 }
 
 void x86_deliver_db_trap(struct x86_cpu *cpu, uint64_t dr6_bits)

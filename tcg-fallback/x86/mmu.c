@@ -44,7 +44,9 @@ static uint64_t table_read(struct x86_cpu *cpu, uint64_t gpa, unsigned size)
 	if (!region)
 		return UINT64_MAX; /* nobody answers: all ones, which has reserved bits set */
 	p = region->hva + (gpa - region->gpa);
-	return size == 8 ? *(const volatile uint64_t *)p : *(const volatile uint32_t *)p;
+	/* Whole, whoever writes it at the same time; on which of its values the walk goes is open. */
+	return size == 8 ? __atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED)
+			 : __atomic_load_n((const uint32_t *)(const void *)p, __ATOMIC_RELAXED);
 }
 
 /* Sets bits in an entry; false when it is no longer what it was. */

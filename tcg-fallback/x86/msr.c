@@ -23,7 +23,7 @@
  */
 #define ARCH_CAPABILITIES 0x0d10e179u
 
-enum msr_vendor { MSR_ANY, MSR_INTEL, MSR_AMD };
+enum msr_vendor { MSR_ANY, MSR_INTEL, MSR_AMD, MSR_KVM /* not a vendor: with the paravirtual clock */ };
 
 typedef bool msr_read_fn(struct x86_cpu *cpu, uint32_t index, uint64_t *value);
 typedef bool msr_write_fn(struct x86_cpu *cpu, uint32_t index, uint64_t value);
@@ -226,6 +226,20 @@ static bool write_mtrr_fixed(struct x86_cpu *cpu, uint32_t index, uint64_t value
 #define ANY         .feature = X86_FEATURE_ALWAYS
 #define UPPER32     0xffffffff00000000ull
 
+static bool write_wall_clock(struct x86_cpu *cpu, uint32_t index, uint64_t value)
+{
+	cpu->msr.kvm_wall_clock = value;
+	x86_pvclock_write_wall(cpu);
+	return true;
+}
+
+static bool write_system_time(struct x86_cpu *cpu, uint32_t index, uint64_t value)
+{
+	cpu->msr.kvm_system_time = value;
+	x86_pvclock_write_time(cpu);
+	return true;
+}
+
 static const struct msr_row msr_rows[] = {
 	{0x10, 1, "IA32_TIME_STAMP_COUNTER", read_tsc, write_tsc, .feature = X86_FEATURE_TSC, .saved = true},
 	{0x17, 1, "IA32_PLATFORM_ID", .write = write_refused, ANY, .vendor = MSR_INTEL},
@@ -267,6 +281,10 @@ static const struct msr_row msr_rows[] = {
 	{0x6e0, 1, "IA32_TSC_DEADLINE", read_apic, write_apic, .feature = X86_FEATURE_TSC_DEADLINE},
 	{0x800, 256, "x2APIC", read_apic, write_apic, .feature = X86_FEATURE_X2APIC},
 	{0xda0, 1, "IA32_XSS", .write = write_zero, .feature = X86_FEATURE_XSAVES},
+	{0x4b564d00, 1, "KVM_WALL_CLOCK_NEW", .write = write_wall_clock, .field = FIELD(kvm_wall_clock), ANY,
+	 .vendor = MSR_KVM, .saved = true},
+	{0x4b564d01, 1, "KVM_SYSTEM_TIME_NEW", .write = write_system_time, .field = FIELD(kvm_system_time),
+	 ANY, .vendor = MSR_KVM, .saved = true},
 	{0xc0000080, 1, "EFER", read_efer, write_efer, ANY},
 	{0xc0000081, 1, "STAR", .field = FIELD(star), .feature = X86_FEATURE_SYSCALL, .saved = true},
 	{0xc0000082, 2, "LSTAR, CSTAR", .canonical = true, .field = FIELD(lstar), .feature = X86_FEATURE_LM,
@@ -293,6 +311,8 @@ static bool row_exists(const struct x86_cpu *cpu, const struct msr_row *row)
 {
 	if (row->feature != X86_FEATURE_ALWAYS && !x86_has(cpu, row->feature))
 		return false;
+	if (row->vendor == MSR_KVM)
+		return x86_pvclock_offered(cpu);
 	return row->vendor == MSR_ANY || (row->vendor == MSR_INTEL) == x86_vendor_is_intel(cpu);
 }
 
@@ -359,6 +379,8 @@ void x86_slow_rdmsr(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	uint64_t value = 0;
 
+	if (!row_find(cpu, (uint32_t)cpu->r[REG_RCX]))
+		x86_raise_unknown(cpu, VEC_GP);
 	if (!x86_msr_read(cpu, (uint32_t)cpu->r[REG_RCX], &value))
 		x86_raise_gp(cpu);
 	cpu->r[REG_RAX] = (uint32_t)value;
@@ -369,6 +391,8 @@ void x86_slow_wrmsr(struct x86_cpu *cpu, const struct x86_insn *in)
 {
 	uint64_t value = cpu->r[REG_RDX] << 32 | (uint32_t)cpu->r[REG_RAX];
 
+	if (!row_find(cpu, (uint32_t)cpu->r[REG_RCX]))
+		x86_raise_unknown(cpu, VEC_GP);
 	if (!x86_msr_write(cpu, (uint32_t)cpu->r[REG_RCX], value))
 		x86_raise_gp(cpu);
 }

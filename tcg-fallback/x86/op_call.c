@@ -106,7 +106,7 @@ struct x86_op *op_call_string(struct x86_cpu *cpu, struct x86_op *op)
 struct x86_op *op_raise_ud(struct x86_cpu *cpu, struct x86_op *op)
 {
 	op_sync_rip(cpu, op);
-	x86_raise_ud(cpu);
+	x86_raise_unknown(cpu, VEC_UD);
 }
 
 struct x86_op *op_raise_gp(struct x86_cpu *cpu, struct x86_op *op)

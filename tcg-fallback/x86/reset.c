@@ -49,6 +49,7 @@ static void reset_segments(struct x86_cpu *cpu)
 static void reset_events(struct x86_cpu *cpu)
 {
 	memset(&cpu->fault, 0, sizeof(cpu->fault));
+	memset(&cpu->resumed, 0, sizeof(cpu->resumed));
 	cpu->intr_shadow = false;
 	cpu->nmi_masked = false;
 	cpu->halted = false;

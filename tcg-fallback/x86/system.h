@@ -150,6 +150,11 @@ size_t x86_msr_saved(const struct x86_cpu *cpu, uint32_t *index, size_t count);
  */
 bool x86_msr_restore(struct x86_cpu *cpu, uint32_t index, uint64_t value);
 
+/* KVM's paravirtual clock, when CPUID offers it: the pages that tell a guest the time. core/pvclock.c */
+bool x86_pvclock_offered(const struct x86_cpu *cpu);
+void x86_pvclock_write_time(struct x86_cpu *cpu); /* the CPU is running */
+void x86_pvclock_write_wall(struct x86_cpu *cpu);
+
 /* CPUID with its dynamic bits. cpuid.c */
 void x86_cpuid_query(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 bool x86_vendor_is_intel(const struct x86_cpu *cpu);

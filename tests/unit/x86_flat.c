@@ -174,6 +174,19 @@ void x86_eflags_set(struct x86_cpu *cpu, uint32_t value, uint32_t mask)
 	x86_mode_changed(cpu);
 }
 
+bool x86_pvclock_offered(const struct x86_cpu *cpu)
+{
+	return false;
+}
+
+void x86_pvclock_write_time(struct x86_cpu *cpu)
+{
+}
+
+void x86_pvclock_write_wall(struct x86_cpu *cpu)
+{
+}
+
 uint64_t x86_tsc_read(struct x86_cpu *cpu)
 {
 	return 1000000 + (uint64_t)cpu->tsc_offset;

@@ -101,6 +101,24 @@ struct accel_vm_config {
 	bool jit;                   /* tcg: translate hot code (--jit) */
 };
 
+/* What a vCPU's pins have latched and it has not taken; intr is the pin's level. */
+struct accel_pins {
+	bool intr, nmi, smi, init, startup;
+	uint8_t startup_vector;
+};
+
+/*
+ * A vCPU's clocks at one moment, beside the host's two that they are made from. Of the pair, the clock that
+ * counts for the accelerator is read first: a clock that goes on from the other one is late by what passed
+ * between, and never early, so that no guest sees it go back.
+ */
+struct accel_clock {
+	uint64_t monotonic_ns;   /* CLOCK_MONOTONIC */
+	uint64_t host_tsc;       /* the host's time-stamp counter; 0: it has none */
+	uint64_t tsc;            /* the vCPU's */
+	uint64_t paravirtual_ns; /* the VM's paravirtual clock */
+};
+
 struct accel_ops {
 	const char *name; /* "kvm", "tcg" */
 
@@ -130,6 +148,12 @@ struct accel_ops {
 	void (*vcpu_destroy)(struct accel_vcpu *vcpu);
 	/* Runs guest code on the calling thread until the machine must decide. */
 	enum accel_exit (*vcpu_run)(struct accel_vcpu *vcpu, struct err *err);
+	/*
+	 * As vcpu_run, but comes back, KICKED, after about so many basic blocks; an event that waits is
+	 * delivered first, and at least one instruction executed. CANNOT_EXECUTE: the state is that before
+	 * such an instruction. NULL: this accelerator cannot stop so soon.
+	 */
+	enum accel_exit (*vcpu_run_blocks)(struct accel_vcpu *vcpu, unsigned count, struct err *err);
 	/* Sleeps on the calling thread while halted, until an interrupt, NMI, INIT, SIPI, kick. */
 	void (*vcpu_wait)(struct accel_vcpu *vcpu);
 	/* Makes a running vcpu_run return KICKED, a waiting vcpu_wait return, or the next vcpu_run return at
@@ -142,6 +166,9 @@ struct accel_ops {
 	void (*vcpu_smi)(struct accel_vcpu *vcpu);
 	void (*vcpu_init)(struct accel_vcpu *vcpu);
 	void (*vcpu_startup)(struct accel_vcpu *vcpu, uint8_t vector);
+	/* Takes what the pins have latched out of the vCPU, for whoever goes on with it; the level stays. Any
+	 * thread, no pin being driven at the same time. */
+	void (*vcpu_pins_take)(struct accel_vcpu *vcpu, struct accel_pins *pins);
 	/* A20 gate: masks address bit 20 of all vCPUs. May be NULL (then it is always open). */
 	void (*set_a20)(struct accel_vm *vm, bool enabled);
 
@@ -151,7 +178,20 @@ struct accel_ops {
 	 */
 	uint64_t (*vcpu_tsc_to_monotonic_ns)(struct accel_vcpu *vcpu, uint64_t tsc);
 
-	/* Whole state, while the vCPU does not run. */
+	/*
+	 * Clocks, while no vCPU of the VM runs. set comes after state_set: the TSC goes on from `clock`; the
+	 * VM's paravirtual clock, too, with that of CPU 0. NULL: the TSC of the state is all there is.
+	 */
+	int (*clock_get)(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err *err);
+	int (*clock_set)(struct accel_vcpu *vcpu, const struct accel_clock *clock, struct err *err);
+	/* Another accelerator ran the VM: what this one has cached of guest memory may be wrong. While no
+	 * vCPU of the VM runs. May be NULL. */
+	int (*mem_forget)(struct accel_vm *vm, struct err *err);
+	/* The instruction at RIP as text, for a person. May be NULL. */
+	void (*vcpu_instruction)(struct accel_vcpu *vcpu, char *text, size_t size);
+
+	/* Whole state, while the vCPU does not run, but what the pins have latched: state_set neither takes
+	 * that nor drops it. */
 	int (*state_get)(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 	int (*state_set)(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
 

@@ -62,12 +62,16 @@ struct x86_msr_state {
 };
 #define X86_STATE_MSR_MAX 96 /* every MSR that either accelerator keeps for a guest */
 
-/* An event that was on its way into the CPU. Intel SDM vol. 3, 26.6. */
+/*
+ * An event that was on its way into the CPU: an exception, with CR2 and DR6 as they are in the state, or an
+ * interrupt that was acknowledged. Software events (INT n, INT3, INTO) are no such events: RIP is that of
+ * their instruction, which is executed again. Intel SDM vol. 3, 26.6.
+ */
 struct x86_event_state {
 	bool injected; /* delivery has begun and must be done again */
 	uint8_t vector;
 	bool is_interrupt; /* external, against exception */
-	bool is_software;  /* INT n, INT3, INTO */
+	bool is_software;  /* not in a state that an accelerator gives; one that names it is not delivered */
 	bool has_error_code;
 	uint32_t error_code;
 	uint8_t instruction_length; /* for software events */
@@ -88,11 +92,14 @@ struct x86_cpu_state {
 	uint8_t xsave[X86_XSAVE_SIZE_MAX]
 		__attribute__((aligned(64))); /* standard format, XSTATE_BV truthful */
 	struct x86_msr_state
-		msr[X86_STATE_MSR_MAX]; /* MSRs not named above: SYSENTER, STAR.., PAT, MTRRs, TSC, ... */
+		msr[X86_STATE_MSR_MAX]; /* MSRs not named above: SYSENTER, STAR.., PAT, MTRRs, TSC, ... An
+					   accelerator keeps also those that it does not have, and gives them
+					   back unchanged */
 	uint32_t msr_count;
 	struct x86_event_state event;
 	bool nmi_pending, nmi_masked;
-	bool interrupt_shadow; /* STI or MOV SS just executed */
+	bool interrupt_shadow;  /* STI or MOV SS just executed */
+	uint64_t pending_debug; /* DR6 bits of debug traps that wait for the end of a MOV SS's shadow */
 	bool smm;
 	enum x86_mp_state mp_state;
 	uint8_t sipi_vector; /* valid when a start-up is on its way */
