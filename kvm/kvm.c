@@ -141,14 +141,27 @@ static void kvm_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
 	kvm_vcpu_post(vcpu, KVM_ATTENTION_SIPI);
 }
 
-/* The state is the whole CPU's: what was under way towards the one before is void. */
+static void kvm_vcpu_pins_take(struct accel_vcpu *vcpu, struct accel_pins *pins)
+{
+	const uint32_t latched =
+		KVM_ATTENTION_NMI | KVM_ATTENTION_SMI | KVM_ATTENTION_INIT | KVM_ATTENTION_SIPI;
+	uint32_t taken = atomic_fetch_and(&vcpu->attention, ~latched);
+
+	*pins = (struct accel_pins){
+		.intr = taken & KVM_ATTENTION_INTR,
+		.nmi = taken & KVM_ATTENTION_NMI,
+		.smi = taken & KVM_ATTENTION_SMI,
+		.init = taken & KVM_ATTENTION_INIT,
+		.startup = taken & KVM_ATTENTION_SIPI,
+		.startup_vector = atomic_load(&vcpu->sipi_vector),
+	};
+}
+
 static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
 	const struct accel_host *host = vcpu->vm->host;
 	int code;
 
-	atomic_fetch_and(&vcpu->attention, ~(uint32_t)(KVM_ATTENTION_NMI | KVM_ATTENTION_SMI |
-						       KVM_ATTENTION_INIT | KVM_ATTENTION_SIPI));
 	code = kvm_state_load(vcpu, state, err);
 	if (code < 0)
 		return code;
@@ -196,7 +209,11 @@ const struct accel_ops kvm_accel_ops = {
 	.vcpu_smi = kvm_vcpu_smi,
 	.vcpu_init = kvm_vcpu_init,
 	.vcpu_startup = kvm_vcpu_startup,
+	.vcpu_pins_take = kvm_vcpu_pins_take,
 	.vcpu_tsc_to_monotonic_ns = kvm_vcpu_tsc_to_monotonic_ns,
+	.clock_get = kvm_clock_get,
+	.clock_set = kvm_clock_set,
+	.mem_forget = kvm_mem_forget,
 	.state_get = kvm_state_save,
 	.state_set = kvm_state_set,
 	.counters = kvm_counters,

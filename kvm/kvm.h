@@ -75,6 +75,8 @@ struct accel_vcpu {
 	uint32_t signature;                    /* CPUID leaf 1 EAX, which RDX holds after reset and INIT */
 	uint32_t msr_index[X86_STATE_MSR_MAX]; /* MSRs of the saved state, those that this host has */
 	uint32_t msr_count;
+	struct x86_msr_state foreign[X86_STATE_MSR_MAX]; /* of a state, and not of this host: kept for others */
+	uint32_t foreign_count;
 
 	/* Any thread. Set before in_guest is read by whoever posts, and read after it is set by the vCPU's
 	 * thread. */
@@ -129,6 +131,10 @@ uint64_t kvm_vcpu_tsc_to_monotonic_ns(struct accel_vcpu *vcpu, uint64_t tsc);
 /* Takes guest TSC and host clock together anew when the last pair is old; the vCPU's thread. */
 void kvm_vcpu_refresh_anchor(struct accel_vcpu *vcpu, bool now);
 
+/* kvm_clock.c */
+int kvm_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err *err);
+int kvm_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *clock, struct err *err);
+
 /* kvm_run.c */
 enum accel_exit kvm_vcpu_run(struct accel_vcpu *vcpu, struct err *err);
 /* Makes the kicking signal end KVM_RUN instead of the process. Once a process is enough, more often does no
@@ -152,6 +158,7 @@ void kvm_msr_find(struct accel_vcpu *vcpu);
 int kvm_msr_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 int kvm_msr_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
 bool kvm_msr_get(struct accel_vcpu *vcpu, uint32_t index, uint64_t *value);
+bool kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value);
 
 /* kvm_reset.c */
 int kvm_reset(struct accel_vcpu *vcpu, struct err *err);

@@ -9,7 +9,8 @@
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
 
-#define MSR_TSC 0x10
+#define MSR_TSC        0x10
+#define MSR_WALL_CLOCK 0x4b564d00
 
 /* Runs of MSRs that a guest may have set. The local APIC's are the machine's; FS and GS base are in the
  * segments. */
@@ -50,6 +51,13 @@ bool kvm_msr_get(struct accel_vcpu *vcpu, uint32_t index, uint64_t *value)
 	return true;
 }
 
+bool kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	struct kvm_msr_buffer buffer = {.head.nmsrs = 1, .entry[0] = {.index = index, .data = value}};
+
+	return ioctl(vcpu->fd, KVM_SET_MSRS, &buffer) == 1;
+}
+
 /* Some MSRs can be read though the guest's CPUID does not have them; those do not even take their own value
  * back. */
 static bool kvm_msr_exists(struct accel_vcpu *vcpu, uint32_t index)
@@ -87,25 +95,51 @@ int kvm_msr_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct er
 		state->msr[i] =
 			(struct x86_msr_state){.index = buffer.entry[i].index, .value = buffer.entry[i].data};
 	state->msr_count = vcpu->msr_count;
+	for (uint32_t i = 0; i < vcpu->foreign_count && state->msr_count < X86_STATE_MSR_MAX; i++)
+		state->msr[state->msr_count++] = vcpu->foreign[i];
 	return 0;
+}
+
+static bool kvm_msr_is_own(const struct accel_vcpu *vcpu, uint32_t index)
+{
+	for (uint32_t i = 0; i < vcpu->msr_count; i++) {
+		if (vcpu->msr_index[i] == index)
+			return true;
+	}
+	return false;
+}
+
+/* A write of the wall clock's MSR is an order to write the date there: it was obeyed when the guest gave it. */
+static bool kvm_msr_is_as_it_was(struct accel_vcpu *vcpu, const struct x86_msr_state *msr)
+{
+	uint64_t value;
+
+	return msr->index == MSR_WALL_CLOCK && kvm_msr_get(vcpu, msr->index, &value) && value == msr->value;
 }
 
 int kvm_msr_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
-	struct kvm_msr_buffer buffer = {.head.nmsrs = state->msr_count};
+	struct kvm_msr_buffer buffer = {.head.nmsrs = 0};
 	int set;
 
 	if (state->msr_count > X86_STATE_MSR_MAX)
 		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count,
 			       X86_STATE_MSR_MAX);
-	for (uint32_t i = 0; i < state->msr_count; i++)
-		buffer.entry[i] =
-			(struct kvm_msr_entry){.index = state->msr[i].index, .data = state->msr[i].value};
+	vcpu->foreign_count = 0;
+	for (uint32_t i = 0; i < state->msr_count; i++) {
+		const struct x86_msr_state *msr = &state->msr[i];
+
+		if (!kvm_msr_is_own(vcpu, msr->index))
+			vcpu->foreign[vcpu->foreign_count++] = *msr;
+		else if (!kvm_msr_is_as_it_was(vcpu, msr))
+			buffer.entry[buffer.head.nmsrs++] =
+				(struct kvm_msr_entry){.index = msr->index, .data = msr->value};
+	}
 	set = ioctl(vcpu->fd, KVM_SET_MSRS, &buffer);
 	if (set < 0)
 		return err_set_errno(err, -errno, "kvm: cannot write the MSRs");
-	if ((uint32_t)set < state->msr_count)
-		return err_set(err, -EINVAL, "kvm: MSR 0x%x does not take 0x%" PRIx64, state->msr[set].index,
-			       state->msr[set].value);
+	if ((uint32_t)set < buffer.head.nmsrs)
+		return err_set(err, -EINVAL, "kvm: MSR 0x%x does not take 0x%" PRIx64, buffer.entry[set].index,
+			       (uint64_t)buffer.entry[set].data);
 	return 0;
 }

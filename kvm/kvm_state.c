@@ -160,8 +160,20 @@ static struct kvm_regs kvm_gprs_load(const struct x86_cpu_state *state)
 	};
 }
 
+#define VECTOR_DB 1
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+
+/*
+ * Of an exception and an interrupt the exception counts: it was found in the delivery of the interrupt, which
+ * it ends. RIP is that of the instruction of a software event, so nothing need be said of one.
+ */
 static struct x86_event_state kvm_event_save(const struct kvm_vcpu_events *events)
 {
+	const uint8_t vector = events->exception.nr;
+
+	if (events->exception.injected && (vector == VECTOR_BP || vector == VECTOR_OF))
+		return (struct x86_event_state){.injected = false};
 	if (events->exception.injected)
 		return (struct x86_event_state){
 			.injected = true,
@@ -170,10 +182,9 @@ static struct x86_event_state kvm_event_save(const struct kvm_vcpu_events *event
 			.error_code = events->exception.error_code,
 		};
 	return (struct x86_event_state){
-		.injected = events->interrupt.injected,
+		.injected = events->interrupt.injected && !events->interrupt.soft,
 		.vector = events->interrupt.nr,
-		.is_interrupt = !events->interrupt.soft,
-		.is_software = events->interrupt.soft,
+		.is_interrupt = events->interrupt.injected && !events->interrupt.soft,
 	};
 }
 
@@ -186,12 +197,10 @@ static void kvm_events_save(const struct kvm_vcpu_events *events, struct x86_cpu
 	state->smm = events->smi.smm;
 }
 
-/* A software event that is an exception (INT3, INTO) is delivered as one: RIP is that of its instruction. */
+/* KVM has no place for a debug trap that waits for a shadow's end: it comes at once. */
 static struct kvm_vcpu_events kvm_events_load(const struct x86_cpu_state *state)
 {
 	const struct x86_event_state *event = &state->event;
-	bool is_interrupt =
-		event->is_interrupt || (event->is_software && event->vector != 3 && event->vector != 4);
 	struct kvm_vcpu_events events = {
 		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
 		.nmi.pending = state->nmi_pending,
@@ -200,15 +209,17 @@ static struct kvm_vcpu_events kvm_events_load(const struct x86_cpu_state *state)
 			state->interrupt_shadow ? KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0,
 	};
 
-	if (event->injected && is_interrupt) {
+	if (event->injected && event->is_interrupt) {
 		events.interrupt.injected = 1;
 		events.interrupt.nr = event->vector;
-		events.interrupt.soft = event->is_software;
-	} else if (event->injected) {
+	} else if (event->injected && !event->is_software) {
 		events.exception.injected = 1;
 		events.exception.nr = event->vector;
 		events.exception.has_error_code = event->has_error_code;
 		events.exception.error_code = event->error_code;
+	} else if (state->pending_debug) {
+		events.exception.injected = 1;
+		events.exception.nr = VECTOR_DB;
 	}
 	return events;
 }
@@ -225,7 +236,7 @@ static struct kvm_debugregs kvm_debug_load(const struct x86_cpu_state *state)
 {
 	return (struct kvm_debugregs){
 		.db = {state->dr[0], state->dr[1], state->dr[2], state->dr[3]},
-		.dr6 = state->dr[6],
+		.dr6 = state->dr[6] | state->pending_debug,
 		.dr7 = state->dr[7],
 	};
 }
@@ -250,7 +261,6 @@ int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct 
 	state->xcr0 = kvm.xcrs.xcrs[0].value;
 	memcpy(state->xsave, kvm.xsave.region, sizeof(state->xsave));
 	kvm_events_save(&kvm.events, state);
-	state->nmi_pending |= (atomic_load(&vcpu->attention) & KVM_ATTENTION_NMI) != 0;
 	state->mp_state = vcpu->mp_state;
 	state->sipi_vector = atomic_load(&vcpu->sipi_vector);
 	return kvm_msr_save(vcpu, state, err);

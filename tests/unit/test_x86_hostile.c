@@ -231,12 +231,15 @@ static void triple_fault_of_an_interrupt_does_not_return_after_reset(void **stat
 static void requests_do_not_outlive_a_new_state(void **state)
 {
 	struct hostile *hostile = *state;
+	uint8_t vector;
 
 	poke(hostile, 0x1000, "\xf4", 1);
 	x86_cpu_post(hostile->cpu, ATTENTION_INIT | ATTENTION_NMI);
 	x86_cpu_startup(hostile->cpu, 0x12);
 	start_flat(hostile, 0x1000);
-	x86_cpu_forget_requests(hostile->cpu);
+	assert_int_equal(x86_cpu_take_requests(hostile->cpu, &vector),
+			 ATTENTION_INIT | ATTENTION_NMI | ATTENTION_SIPI);
+	assert_int_equal(vector, 0x12);
 	assert_int_equal(x86_cpu_run(hostile->cpu), X86_EXIT_HALTED);
 	assert_true(hostile->cpu->cr0 & CR0_PE);
 	assert_int_equal(hostile->cpu->rip, 0x1001);
