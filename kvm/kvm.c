@@ -51,6 +51,15 @@ static int kvm_vm_filter_msrs(struct accel_vm *vm, struct err *err)
 	return 0;
 }
 
+/* Also user code's failures come out then, instead of reaching the guest as #UD. */
+static void kvm_vm_want_failures(struct accel_vm *vm)
+{
+	struct kvm_enable_cap failures = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
+
+	vm->exits_on_failure = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0 &&
+			       ioctl(vm->vm_fd, KVM_ENABLE_CAP, &failures) == 0;
+}
+
 static int kvm_vm_open(struct accel_vm *vm, struct err *err)
 {
 	uint64_t identity = KVM_IDENTITY_GPA;
@@ -72,6 +81,7 @@ static int kvm_vm_open(struct accel_vm *vm, struct err *err)
 		return err_set_errno(err, -errno, "kvm: KVM_SET_IDENTITY_MAP_ADDR");
 	if (ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_SET_TSS_ADDR");
+	kvm_vm_want_failures(vm);
 	return kvm_vm_filter_msrs(vm, err);
 }
 
@@ -160,12 +170,14 @@ static void kvm_vcpu_pins_take(struct accel_vcpu *vcpu, struct accel_pins *pins)
 static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
 	const struct accel_host *host = vcpu->vm->host;
+	uint64_t apic_base;
 	int code;
 
 	code = kvm_state_load(vcpu, state, err);
+	if (code == 0 && host->apic_msr_read(host->opaque, vcpu->index, MSR_APIC_BASE, &apic_base))
+		code = kvm_state_set_apic_base(vcpu, apic_base, err);
 	if (code < 0)
 		return code;
-	atomic_store(&vcpu->sipi_vector, state->sipi_vector);
 	vcpu->run->if_flag = (state->rflags >> 9 & 1) != 0;
 	vcpu->run->ready_for_interrupt_injection = 0;
 	host->cr8_write(host->opaque, vcpu->index, state->cr8);

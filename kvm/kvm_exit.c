@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
@@ -13,6 +14,8 @@
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST  0x8ff
+
+#define VECTOR_UD 6
 
 static void kvm_exit_pio(struct accel_vcpu *vcpu)
 {
@@ -144,16 +147,41 @@ static void kvm_exit_instruction_text(const struct kvm_run *run, char *text, siz
 		text_append(text, size, "%s%02x", i > 0 ? " " : "", bytes[i]);
 }
 
-static enum accel_exit kvm_exit_internal_error(const struct kvm_run *run, struct err *err)
+/* An older KVM has the guest's #UD waiting already; it must not get one before somebody else has tried. */
+static int kvm_exit_drop_ud(struct accel_vcpu *vcpu, struct err *err)
 {
+	struct kvm_vcpu_events events;
+
+	if (vcpu->vm->exits_on_failure)
+		return 0;
+	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_VCPU_EVENTS");
+	if (!events.exception.injected || events.exception.nr != VECTOR_UD)
+		return 0;
+	events.exception.injected = 0;
+	if (ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_VCPU_EVENTS");
+	return 0;
+}
+
+static enum accel_exit kvm_exit_internal_error(struct accel_vcpu *vcpu, struct err *err)
+{
+	const struct kvm_run *run = vcpu->run;
 	char bytes[64];
 
+	/* The event is in the state, and its way through the tables another accelerator's, too. */
+	if (run->internal.suberror == KVM_INTERNAL_ERROR_DELIVERY_EV) {
+		err_set(err, -ENOSYS, "kvm cannot deliver an event");
+		return ACCEL_EXIT_CANNOT_EXECUTE;
+	}
 	if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION) {
 		err_set(err, -EIO, "kvm: internal error %u, data 0x%" PRIx64 " 0x%" PRIx64,
 			run->internal.suberror, run->internal.ndata > 0 ? (uint64_t)run->internal.data[0] : 0,
 			run->internal.ndata > 1 ? (uint64_t)run->internal.data[1] : 0);
 		return ACCEL_EXIT_FAILED;
 	}
+	if (kvm_exit_drop_ud(vcpu, err) < 0)
+		return ACCEL_EXIT_FAILED;
 	kvm_exit_instruction_text(run, bytes, sizeof(bytes));
 	err_set(err, -ENOSYS, "kvm cannot emulate the instruction%s%s", bytes[0] ? " with the bytes " : "",
 		bytes);
@@ -180,7 +208,7 @@ static enum accel_exit kvm_exit_last(struct accel_vcpu *vcpu, struct err *err)
 	case KVM_EXIT_SHUTDOWN: return ACCEL_EXIT_SHUTDOWN;
 	case KVM_EXIT_DEBUG: return ACCEL_EXIT_DEBUG;
 	case KVM_EXIT_SYSTEM_EVENT: return kvm_exit_system_event(run, err);
-	case KVM_EXIT_INTERNAL_ERROR: return kvm_exit_internal_error(run, err);
+	case KVM_EXIT_INTERNAL_ERROR: return kvm_exit_internal_error(vcpu, err);
 	case KVM_EXIT_FAIL_ENTRY:
 		err_set(err, -EIO, "kvm: the CPU refused to enter the guest, hardware reason 0x%" PRIx64,
 			(uint64_t)run->fail_entry.hardware_entry_failure_reason);

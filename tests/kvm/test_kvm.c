@@ -103,7 +103,7 @@ static int rig_acknowledge(void *opaque, unsigned cpu)
 
 static bool rig_msr_read(void *opaque, unsigned cpu, uint32_t index, uint64_t *value)
 {
-	*value = index;
+	*value = index == 0x1b ? 0xfee00900 : index;
 	return index != 0x1b || cpu == 0;
 }
 

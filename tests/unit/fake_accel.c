@@ -179,6 +179,11 @@ static void fake_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
 {
 }
 
+static void fake_vcpu_pins_take(struct accel_vcpu *vcpu, struct accel_pins *pins)
+{
+	*pins = (struct accel_pins){.intr = false};
+}
+
 static int fake_state_get(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
 {
 	const struct accel_host *host = vcpu->vm->host;
@@ -202,7 +207,7 @@ static int fake_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *s
 	.vcpu_destroy = fake_vcpu_destroy, .vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait,           \
 	.vcpu_kick = fake_vcpu_kick, .vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_pin,                 \
 	.vcpu_smi = fake_vcpu_pin, .vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,            \
-	.state_get = fake_state_get, .state_set = fake_state_set
+	.vcpu_pins_take = fake_vcpu_pins_take, .state_get = fake_state_get, .state_set = fake_state_set
 
 const struct accel_ops fake_accel_ops = {.name = "fake", .probe = fake_probe, FAKE_OPS};
 const struct accel_ops absent_accel_ops = {.name = "absent", .probe = absent_probe, FAKE_OPS};

@@ -110,6 +110,7 @@ static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struc
 
 static int load_vcpu(struct machine *machine, unsigned index, struct x86_cpu_state *state, struct err *err)
 {
+	struct accel_pins pins;
 	int code = 0;
 
 	*state = *machine->vcpu[index].reset_state;
@@ -118,6 +119,8 @@ static int load_vcpu(struct machine *machine, unsigned index, struct x86_cpu_sta
 		code = load_kernel(machine, state, err);
 	if (code < 0)
 		return code;
+	/* What was on its way to the CPU that was. */
+	machine->accel->vcpu_pins_take(machine->vcpu[index].accel_vcpu, &pins);
 	code = machine->accel->state_set(machine->vcpu[index].accel_vcpu, state, err);
 	return code < 0 ? err_prefix(err, "registers of CPU %u", index) : 0;
 }
