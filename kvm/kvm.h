@@ -63,6 +63,7 @@ struct accel_vm {
 	const struct accel_host *host;       /* borrowed */
 	size_t run_size_bytes;               /* mapping of struct kvm_run and what follows it */
 	struct kvm_slot slot[KVM_SLOTS_MAX]; /* by slot number */
+	bool is_shadowed;                    /* KVM holds copies of the guest's page tables */
 	bool exits_on_failure;               /* an instruction that KVM cannot emulate leaves no #UD behind */
 	unsigned cpu_count;
 	struct accel_vcpu **vcpu; /* cpu_count of them, NULL before they are made; owned by their creator */
@@ -124,6 +125,9 @@ int kvm_mem_map(struct accel_vm *vm, const struct gmem_region *region, struct er
 int kvm_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err);
 /* The guest's page tables may have changed behind KVM's back: drops what it made of them, if it makes any. */
 int kvm_mem_forget(struct accel_vm *vm, struct err *err);
+bool kvm_mem_is_shadowed(const struct accel_vm *vm);
+/* Whether it does: no module says that hardware walks them. */
+bool kvm_mem_find_shadows(void);
 
 /* kvm_vcpu.c */
 struct accel_vcpu *kvm_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,

@@ -73,6 +73,7 @@ int kvm_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err
 
 	if (ioctl(vcpu->vm->vm_fd, KVM_GET_CLOCK, &paravirtual) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_GET_CLOCK");
+	clock->has_paravirtual = true;
 	clock->paravirtual_ns = paravirtual.clock;
 	code = kvm_clock_pair(vcpu, &clock->tsc, &clock->host_tsc, err);
 	if (code < 0)
@@ -128,7 +129,7 @@ int kvm_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *clock, stru
 	if (code < 0)
 		return code;
 	kvm_vcpu_refresh_anchor(vcpu, true);
-	if (vcpu->index != 0)
+	if (!clock->has_paravirtual || vcpu->index != 0)
 		return 0;
 	paravirtual.clock = clock->paravirtual_ns + (clock_monotonic_ns() - clock->monotonic_ns);
 	if (ioctl(vcpu->vm->vm_fd, KVM_SET_CLOCK, &paravirtual) < 0)

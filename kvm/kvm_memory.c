@@ -54,6 +54,11 @@ int kvm_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err)
 	return err_set(err, -ENOENT, "kvm: no memory is mapped at 0x%" PRIx64, gpa);
 }
 
+bool kvm_mem_is_shadowed(const struct accel_vm *vm)
+{
+	return vm->is_shadowed;
+}
+
 /* Whether this module walks guest page tables by hardware: then it keeps no copy of them. */
 static bool kvm_parameter_is_on(const char *path)
 {
@@ -64,6 +69,12 @@ static bool kvm_parameter_is_on(const char *path)
 	if (fd >= 0)
 		close(fd);
 	return is_on;
+}
+
+bool kvm_mem_find_shadows(void)
+{
+	return !kvm_parameter_is_on("/sys/module/kvm_amd/parameters/npt") &&
+	       !kvm_parameter_is_on("/sys/module/kvm_intel/parameters/ept");
 }
 
 static int kvm_slot_remap(struct accel_vm *vm, const struct kvm_slot *slot, struct err *err)
@@ -86,8 +97,7 @@ int kvm_mem_forget(struct accel_vm *vm, struct err *err)
 {
 	int code = 0;
 
-	if (kvm_parameter_is_on("/sys/module/kvm_amd/parameters/npt") ||
-	    kvm_parameter_is_on("/sys/module/kvm_intel/parameters/ept"))
+	if (!vm->is_shadowed)
 		return 0;
 	for (unsigned i = 0; i < KVM_SLOTS_MAX && code == 0; i++) {
 		if (vm->slot[i].used)

@@ -9,8 +9,7 @@
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
 
-#define MSR_TSC        0x10
-#define MSR_WALL_CLOCK 0x4b564d00
+#define MSR_TSC 0x10
 
 /* Runs of MSRs that a guest may have set. The local APIC's are the machine's; FS and GS base are in the
  * segments. */
@@ -109,29 +108,36 @@ static bool kvm_msr_is_own(const struct accel_vcpu *vcpu, uint32_t index)
 	return false;
 }
 
-/* A write of the wall clock's MSR is an order to write the date there: it was obeyed when the guest gave it. */
-static bool kvm_msr_is_as_it_was(struct accel_vcpu *vcpu, const struct x86_msr_state *msr)
+/* A write of the wall clock's MSR is an order to write the date there: what is as it was stays so. */
+static bool kvm_msr_is_as_it_was(const struct kvm_msr_buffer *now, const struct x86_msr_state *msr)
 {
-	uint64_t value;
-
-	return msr->index == MSR_WALL_CLOCK && kvm_msr_get(vcpu, msr->index, &value) && value == msr->value;
+	for (uint32_t i = 0; i < now->head.nmsrs; i++) {
+		if (now->entry[i].index == msr->index)
+			return now->entry[i].data == msr->value;
+	}
+	return false;
 }
 
 int kvm_msr_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
+	struct kvm_msr_buffer now = {.head.nmsrs = vcpu->msr_count};
 	struct kvm_msr_buffer buffer = {.head.nmsrs = 0};
 	int set;
 
 	if (state->msr_count > X86_STATE_MSR_MAX)
 		return err_set(err, -EINVAL, "CPU state: %u MSRs, at most %d fit", state->msr_count,
 			       X86_STATE_MSR_MAX);
+	for (uint32_t i = 0; i < vcpu->msr_count; i++)
+		now.entry[i].index = vcpu->msr_index[i];
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &now) != (int)vcpu->msr_count)
+		return err_set(err, -EIO, "kvm: cannot read the MSRs");
 	vcpu->foreign_count = 0;
 	for (uint32_t i = 0; i < state->msr_count; i++) {
 		const struct x86_msr_state *msr = &state->msr[i];
 
 		if (!kvm_msr_is_own(vcpu, msr->index))
 			vcpu->foreign[vcpu->foreign_count++] = *msr;
-		else if (!kvm_msr_is_as_it_was(vcpu, msr))
+		else if (!kvm_msr_is_as_it_was(&now, msr))
 			buffer.entry[buffer.head.nmsrs++] =
 				(struct kvm_msr_entry){.index = msr->index, .data = msr->value};
 	}

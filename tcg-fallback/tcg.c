@@ -319,6 +319,7 @@ static int tcg_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, str
 		.monotonic_ns = point.monotonic_ns,
 		.host_tsc = point.host_tsc,
 		.tsc = point.tsc,
+		.has_paravirtual = true,
 		.paravirtual_ns = point.pvclock_ns,
 	};
 	return 0;
@@ -333,7 +334,7 @@ static int tcg_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *cloc
 		.pvclock_ns = clock->paravirtual_ns,
 	};
 
-	x86_clock_set(vcpu->cpu, &point, vcpu->cpu->index == 0);
+	x86_clock_set(vcpu->cpu, &point, clock->has_paravirtual);
 	return 0;
 }
 
@@ -341,6 +342,11 @@ static int tcg_mem_forget(struct accel_vm *vm, struct err *err)
 {
 	x86_vm_forget_memory(vm->engine);
 	return 0;
+}
+
+static void tcg_vcpu_mem_forget(struct accel_vcpu *vcpu)
+{
+	x86_cpu_post(vcpu->cpu, ATTENTION_TLB);
 }
 
 static void tcg_set_a20(struct accel_vm *vm, bool enabled)
@@ -390,6 +396,7 @@ const struct accel_ops tcg_accel_ops = {
 	.clock_get = tcg_clock_get,
 	.clock_set = tcg_clock_set,
 	.mem_forget = tcg_mem_forget,
+	.vcpu_mem_forget = tcg_vcpu_mem_forget,
 	.state_get = tcg_state_get,
 	.state_set = tcg_state_set,
 	.counters = tcg_counters,

@@ -188,7 +188,6 @@ int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struc
 	cpu->pending_db = state->pending_debug;
 	cpu->ss_shadow = state->pending_debug && state->interrupt_shadow;
 	cpu->rf_loaded = cpu->step_late = cpu->leave = false;
-	x86_cpu_post(cpu, ATTENTION_CLOCK);
 	if (state->nmi_pending)
 		x86_cpu_post(cpu, ATTENTION_NMI);
 	return 0;

@@ -142,8 +142,8 @@ void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, boo
 	if (pvclock) {
 		vm->pvclock_counter = count;
 		vm->pvclock_ns = point->pvclock_ns + late_ns;
+		x86_cpu_post(cpu, ATTENTION_CLOCK);
 	}
-	x86_cpu_post(cpu, ATTENTION_CLOCK);
 }
 
 bool x86_tsc_is_native(void)

@@ -78,8 +78,8 @@ struct x86_clock_point {
 	uint64_t tsc;          /* of this CPU */
 	uint64_t pvclock_ns;   /* of the VM */
 };
-/* Both while no CPU of the VM runs. set: the CPU's TSC goes on from the point; with pvclock, so does the VM's
- * paravirtual clock. */
+/* While the CPU does not run. set: its TSC goes on from the point; with pvclock, and no CPU running, so does
+ * the VM's paravirtual clock, and the guest's page is written anew. */
 void x86_clock_get(struct x86_cpu *cpu, struct x86_clock_point *point);
 void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, bool pvclock);
 /* Everything that was translated or cached of guest memory may be wrong: somebody else ran the guest. While

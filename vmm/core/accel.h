@@ -116,6 +116,7 @@ struct accel_clock {
 	uint64_t monotonic_ns;   /* CLOCK_MONOTONIC */
 	uint64_t host_tsc;       /* the host's time-stamp counter; 0: it has none */
 	uint64_t tsc;            /* the vCPU's */
+	bool has_paravirtual;    /* else a set leaves that clock and the guest's pages of it alone */
 	uint64_t paravirtual_ns; /* the VM's paravirtual clock */
 };
 
@@ -187,6 +188,10 @@ struct accel_ops {
 	/* Another accelerator ran the VM: what this one has cached of guest memory may be wrong. While no
 	 * vCPU of the VM runs. May be NULL. */
 	int (*mem_forget)(struct accel_vm *vm, struct err *err);
+	/* The same for what one vCPU has cached, while that one does not run. May be NULL. */
+	void (*vcpu_mem_forget)(struct accel_vcpu *vcpu);
+	/* Whether mem_forget has copies of page tables to drop. NULL: it has none. */
+	bool (*mem_is_shadowed)(const struct accel_vm *vm);
 	/* The instruction at RIP as text, for a person. May be NULL. */
 	void (*vcpu_instruction)(struct accel_vcpu *vcpu, char *text, size_t size);
 

@@ -56,7 +56,7 @@ static inline void chardev_accept_input(struct chardev *chardev)
 }
 
 /* What a person at a console asks of the machine, typed after the console's escape character. */
-enum console_command { CONSOLE_QUIT, CONSOLE_RESET, CONSOLE_POWER_BUTTON };
+enum console_command { CONSOLE_QUIT, CONSOLE_RESET, CONSOLE_POWER_BUTTON, CONSOLE_SWITCH_ACCEL };
 
 /* What every backend is created with; borrowed for the backend's whole life. */
 struct chardev_env {

@@ -424,6 +424,37 @@ static void x86_build_select(struct x86_build *build, const struct x86_cpu_model
 		build->xcr0 &= ~0xe4ull;
 }
 
+/* Their MSRs hold what each accelerator says of itself: bank counts, and what its CPU does not suffer from. */
+static const uint32_t x86_accelerators_own[X86_WORD_COUNT] = {
+	[X86_WORD_1_EDX] = BIT(7) | BIT(14), /* MCE MCA */
+	[X86_WORD_7_EDX] = BIT(29),          /* ARCH_CAPABILITIES */
+};
+
+int x86_cpu_capabilities_meet(struct x86_cpu_capabilities *mine, const struct x86_cpu_capabilities *other,
+			      struct err *err)
+{
+	if (!mine->tsc_any_rate && !other->tsc_any_rate && mine->tsc_hz != other->tsc_hz)
+		return err_set(err, -ENOTSUP, "the accelerators' time-stamp counters have different rates");
+	for (size_t i = 0; i < X86_WORD_COUNT; i++)
+		mine->feature[i] &= other->feature[i] & ~x86_accelerators_own[i];
+	mine->xcr0 &= other->xcr0;
+	if (other->phys_bits < mine->phys_bits)
+		mine->phys_bits = other->phys_bits;
+	if (other->virt_bits < mine->virt_bits)
+		mine->virt_bits = other->virt_bits;
+	if (mine->tsc_any_rate)
+		mine->tsc_hz = other->tsc_hz;
+	mine->tsc_any_rate &= other->tsc_any_rate;
+	if (strcmp(mine->hypervisor_signature, other->hypervisor_signature) != 0)
+		mine->hypervisor_signature[0] = '\0';
+	mine->kvmclock &= other->kvmclock;
+	if (!mine->vendor[0]) {
+		memcpy(mine->vendor, other->vendor, sizeof(mine->vendor));
+		mine->signature = other->signature;
+	}
+	return 0;
+}
+
 static int x86_cpuid_compare_key(const struct x86_cpuid_entry *a, const struct x86_cpuid_entry *b)
 {
 	if (a->leaf != b->leaf)

@@ -60,6 +60,14 @@ struct x86_cpu_capabilities {
 	bool kvmclock; /* leaf 0x40000001 offers the paravirtual clock */
 };
 
+/*
+ * Narrows *mine to what a machine can offer that runs on this accelerator and on that other one by turns: one
+ * CPU to the guest. The identity is that of the host's CPU where one of them runs on it. 0, or -ENOTSUP when
+ * their TSCs cannot count alike.
+ */
+int x86_cpu_capabilities_meet(struct x86_cpu_capabilities *mine, const struct x86_cpu_capabilities *other,
+			      struct err *err);
+
 struct x86_cpu_model;
 
 /* The model of this name, or NULL with err naming the models there are. */
