@@ -7,6 +7,7 @@ const char escape_help[] = "\r\n"
 			   "Ctrl-A x       quit: the machine is switched off at once\r\n"
 			   "Ctrl-A p       press the power button\r\n"
 			   "Ctrl-A r       reset the machine\r\n"
+			   "Ctrl-A k       run on the other accelerator (with --accel-switch)\r\n"
 			   "Ctrl-A b       send a break\r\n"
 			   "Ctrl-A a       send Ctrl-A (Ctrl-A Ctrl-A does, too)\r\n";
 
@@ -18,6 +19,7 @@ static enum escape_action escape_second(uint8_t *byte)
 	case 'x': return ESCAPE_QUIT;
 	case 'b': return ESCAPE_BREAK;
 	case 'r': return ESCAPE_RESET;
+	case 'k': return ESCAPE_SWITCH_ACCEL;
 	case 'p': return ESCAPE_POWER_BUTTON;
 	case 'a':
 	case ESCAPE_CHARACTER: *byte = ESCAPE_CHARACTER; return ESCAPE_PASS;

@@ -18,6 +18,7 @@ enum escape_action {
 	ESCAPE_BREAK,
 	ESCAPE_RESET,
 	ESCAPE_POWER_BUTTON,
+	ESCAPE_SWITCH_ACCEL,
 };
 
 struct escape {

@@ -63,6 +63,7 @@ static void stdio_act(struct stdio_chardev *stdio, enum escape_action action)
 	case ESCAPE_QUIT: stdio_command(stdio, CONSOLE_QUIT); return;
 	case ESCAPE_BREAK: stdio_break(stdio); return;
 	case ESCAPE_RESET: stdio_command(stdio, CONSOLE_RESET); return;
+	case ESCAPE_SWITCH_ACCEL: stdio_command(stdio, CONSOLE_SWITCH_ACCEL); return;
 	case ESCAPE_POWER_BUTTON: stdio_command(stdio, CONSOLE_POWER_BUTTON); return;
 	}
 }

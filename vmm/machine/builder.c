@@ -11,6 +11,8 @@
 #include "vmm/core/bus.h"
 #include "vmm/core/gmem.h"
 #include "vmm/machine/accel_choice.h"
+#include "vmm/machine/accel_side.h"
+#include "vmm/machine/accel_switch.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 
@@ -25,6 +27,7 @@ static void builder_on_console_command(void *opaque, enum console_command comman
 	case CONSOLE_QUIT: machine_quit(machine); return;
 	case CONSOLE_RESET: machine_reset(machine); return;
 	case CONSOLE_POWER_BUTTON: machine_press_power_button(machine); return;
+	case CONSOLE_SWITCH_ACCEL: accel_switch_request(machine); return;
 	}
 }
 
@@ -49,7 +52,7 @@ static int builder_add_accel(struct machine *machine, struct err *err)
 	if (!machine->accel->vcpu_tsc_to_monotonic_ns)
 		machine->capabilities.feature[X86_WORD_1_ECX] &= ~X86_LEAF1_ECX_TSC_DEADLINE;
 	machine_host_init(machine);
-	return 0;
+	return accel_switch_prepare(machine, err);
 }
 
 static int builder_add_buses(struct machine *machine, struct err *err)
@@ -75,13 +78,6 @@ static int builder_add_memory(struct machine *machine, struct err *err)
 	return machine->board->add_memory(machine, err);
 }
 
-static void builder_on_memory_written(void *opaque, uint64_t gpa, uint64_t len)
-{
-	struct machine *machine = opaque;
-
-	machine->accel->mem_written(machine->vm, gpa, len);
-}
-
 static int builder_add_vm(struct machine *machine, struct err *err)
 {
 	const struct accel_vm_config vm_config = {.host = &machine->host, .cpu_count = machine->config.cpus};
@@ -92,10 +88,7 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 		return err_prefix(err, "accelerator %s", machine->accel->name);
 	for (size_t i = 0; i < gmem_region_count(machine->gmem) && code == 0; i++)
 		code = machine->accel->mem_map(machine->vm, gmem_region_at(machine->gmem, i), err);
-	if (code < 0)
-		return err_prefix(err, "guest memory");
-	return machine->accel->mem_written ? gmem_listen(machine->gmem, builder_on_memory_written, machine)
-					   : 0;
+	return code < 0 ? err_prefix(err, "guest memory") : 0;
 }
 
 static uint32_t builder_leaf1_ecx(const struct x86_cpuid_table *cpuid)
@@ -107,15 +100,23 @@ static uint32_t builder_leaf1_ecx(const struct x86_cpuid_table *cpuid)
 	return 0;
 }
 
-static int builder_add_vcpu(struct machine *machine, const struct x86_cpu_model *model, struct err *err)
+int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid, struct err *err)
+{
+	const struct x86_cpu_model *model = x86_cpu_model_find(machine->config.cpu_model, err);
+
+	if (!model)
+		return -EINVAL;
+	return x86_cpu_model_build(model, &machine->capabilities, index, machine->config.cpus, cpuid, err);
+}
+
+static int builder_add_vcpu(struct machine *machine, struct err *err)
 {
 	unsigned index = machine->vcpu_count;
 	struct machine_vcpu *vcpu = &machine->vcpu[index];
 	struct x86_cpuid_table cpuid;
 	struct accel_vcpu_config vcpu_config = {
 		.index = index, .cpu_count = machine->config.cpus, .cpuid = &cpuid};
-	int code =
-		x86_cpu_model_build(model, &machine->capabilities, index, machine->config.cpus, &cpuid, err);
+	int code = machine_cpuid_build(machine, index, &cpuid, err);
 
 	if (code < 0)
 		return code;
@@ -131,15 +132,14 @@ static int builder_add_vcpu(struct machine *machine, const struct x86_cpu_model 
 
 static int builder_add_vcpus(struct machine *machine, struct err *err)
 {
-	const struct x86_cpu_model *model = x86_cpu_model_find(machine->config.cpu_model, err);
-	int code = model ? 0 : -EINVAL;
+	int code = 0;
 
 	machine->vcpu = calloc(machine->config.cpus, sizeof(*machine->vcpu));
 	if (!machine->vcpu)
 		return err_set(err, -ENOMEM, "no memory for %u CPUs", machine->config.cpus);
 	for (unsigned i = 0; i < machine->config.cpus && code == 0; i++)
-		code = builder_add_vcpu(machine, model, err);
-	return code;
+		code = builder_add_vcpu(machine, err);
+	return code < 0 ? code : accel_sides_init(machine, err);
 }
 
 /* What a reset goes back to. After the devices: a part of a CPU's state (CR8) is in its local APIC. */
@@ -203,6 +203,7 @@ static void builder_init_locks(struct machine *machine)
 {
 	pthread_mutex_init(&machine->board_lock, NULL);
 	pthread_mutex_init(&machine->intr_lock, NULL);
+	pthread_mutex_init(&machine->side_lock, NULL);
 	pthread_mutex_init(&machine->run.lock, NULL);
 	pthread_rwlock_init(&machine->intr_gate, NULL);
 	machine->intr_home = true;
@@ -258,6 +259,7 @@ void machine_destroy(struct machine *machine)
 	}
 	machine_close_disks(machine);
 	free(machine->board_state);
+	accel_sides_destroy(machine);
 	builder_destroy_vcpus(machine);
 	while (machine->chardev_count > 0)
 		chardev_destroy(machine->chardev[--machine->chardev_count]);
@@ -271,6 +273,7 @@ void machine_destroy(struct machine *machine)
 	machine_config_free(&machine->config);
 	pthread_mutex_destroy(&machine->board_lock);
 	pthread_mutex_destroy(&machine->intr_lock);
+	pthread_mutex_destroy(&machine->side_lock);
 	pthread_mutex_destroy(&machine->run.lock);
 	pthread_rwlock_destroy(&machine->intr_gate);
 	pthread_cond_destroy(&machine->run.changed);

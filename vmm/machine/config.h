@@ -78,6 +78,8 @@ struct machine_config {
 	uint32_t cpus;
 	char *cpu_model;
 	char *accel;                  /* "auto" or a name of accel_table */
+	bool accel_switch;            /* the guest's CPU is one that both accelerators have */
+	uint32_t accel_switch_every_ms; /* 0: never by itself */
 	struct option_strings serial; /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;      /* 0: none */
 	uint32_t io_threads;

@@ -18,12 +18,27 @@ static bool host_is_lapic(const struct machine *machine, unsigned cpu, uint64_t 
 	return page != LAPIC_MMIO_NONE && gpa - page < LAPIC_MMIO_SIZE;
 }
 
+/*
+ * A helper reaches for the local APIC while that is the accelerator's: the device here is at rest and out of
+ * date. The access is swallowed, and the assist does not count (assist.c). The vCPU's thread.
+ */
+static bool host_apic_is_away(const struct machine *machine, unsigned cpu)
+{
+	struct machine_assist *assist = &machine->vcpu[cpu].assist;
+
+	if (machine->irqchip == ACCEL_IRQCHIP_OFF || !atomic_load_explicit(&assist->active, memory_order_relaxed))
+		return false;
+	assist->reached_apic = true;
+	return true;
+}
+
 static uint64_t host_mmio_read(void *opaque, unsigned cpu, uint64_t gpa, unsigned size_bytes)
 {
 	struct machine *machine = opaque;
 
 	if (host_is_lapic(machine, cpu, gpa))
-		return lapic_mmio_read(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE, size_bytes);
+		return host_apic_is_away(machine, cpu) ? 0 : lapic_mmio_read(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE,
+									     size_bytes);
 	return bus_read(machine->mmio, gpa, size_bytes);
 }
 
@@ -31,10 +46,10 @@ static void host_mmio_write(void *opaque, unsigned cpu, uint64_t gpa, uint64_t v
 {
 	struct machine *machine = opaque;
 
-	if (host_is_lapic(machine, cpu, gpa))
-		lapic_mmio_write(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE, value, size_bytes);
-	else
+	if (!host_is_lapic(machine, cpu, gpa))
 		bus_write(machine->mmio, gpa, value, size_bytes);
+	else if (!host_apic_is_away(machine, cpu))
+		lapic_mmio_write(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE, value, size_bytes);
 }
 
 static uint64_t host_pio_read(void *opaque, unsigned cpu, uint16_t port, unsigned size_bytes)
@@ -54,12 +69,17 @@ static int host_intr_acknowledge(void *opaque, unsigned cpu)
 
 static bool host_apic_msr_read(void *opaque, unsigned cpu, uint32_t index, uint64_t *value)
 {
-	return lapic_msr_read(((struct machine *)opaque)->lapic, cpu, index, value);
+	struct machine *machine = opaque;
+
+	*value = 0;
+	return host_apic_is_away(machine, cpu) || lapic_msr_read(machine->lapic, cpu, index, value);
 }
 
 static bool host_apic_msr_write(void *opaque, unsigned cpu, uint32_t index, uint64_t value)
 {
-	return lapic_msr_write(((struct machine *)opaque)->lapic, cpu, index, value);
+	struct machine *machine = opaque;
+
+	return host_apic_is_away(machine, cpu) || lapic_msr_write(machine->lapic, cpu, index, value);
 }
 
 static uint64_t host_cr8_read(void *opaque, unsigned cpu)
@@ -108,53 +128,63 @@ void machine_host_init(struct machine *machine)
 	};
 }
 
-/* The accelerator's own of a CPU; NULL while the machine is being built. */
-static struct accel_vcpu *host_vcpu(const struct machine *machine, unsigned cpu)
+/* Who has a CPU's pins: the accelerator, or who helps it out. */
+struct host_pin {
+	const struct accel_ops *ops;
+	struct accel_vcpu *vcpu; /* NULL while the machine is being built */
+};
+
+static struct host_pin host_pin(const struct machine *machine, unsigned cpu)
 {
-	return cpu < machine->vcpu_count ? machine->vcpu[cpu].accel_vcpu : NULL;
+	if (cpu >= machine->vcpu_count)
+		return (struct host_pin){.vcpu = NULL};
+	if (machine->vcpu[cpu].pin_ops)
+		return (struct host_pin){machine->vcpu[cpu].pin_ops, machine->vcpu[cpu].pin_vcpu};
+	return (struct host_pin){machine->accel, machine->vcpu[cpu].accel_vcpu};
 }
 
 static void host_pin_intr(void *opaque, unsigned cpu, bool level)
 {
 	struct machine *machine = opaque;
+	struct host_pin pin = host_pin(machine, cpu);
 
 	/* Told again by machine_intr_enter; an accelerator with local APICs has no use for these. */
 	if (machine->intr_home || machine->irqchip != ACCEL_IRQCHIP_OFF)
 		return;
-	if (host_vcpu(machine, cpu))
-		machine->accel->vcpu_intr(host_vcpu(machine, cpu), level);
+	if (pin.vcpu)
+		pin.ops->vcpu_intr(pin.vcpu, level);
 }
 
 static void host_pin_nmi(void *opaque, unsigned cpu)
 {
-	struct machine *machine = opaque;
+	struct host_pin pin = host_pin(opaque, cpu);
 
-	if (host_vcpu(machine, cpu))
-		machine->accel->vcpu_nmi(host_vcpu(machine, cpu));
+	if (pin.vcpu)
+		pin.ops->vcpu_nmi(pin.vcpu);
 }
 
 static void host_pin_smi(void *opaque, unsigned cpu)
 {
-	struct machine *machine = opaque;
+	struct host_pin pin = host_pin(opaque, cpu);
 
-	if (host_vcpu(machine, cpu))
-		machine->accel->vcpu_smi(host_vcpu(machine, cpu));
+	if (pin.vcpu)
+		pin.ops->vcpu_smi(pin.vcpu);
 }
 
 static void host_pin_init(void *opaque, unsigned cpu)
 {
-	struct machine *machine = opaque;
+	struct host_pin pin = host_pin(opaque, cpu);
 
-	if (host_vcpu(machine, cpu))
-		machine->accel->vcpu_init(host_vcpu(machine, cpu));
+	if (pin.vcpu)
+		pin.ops->vcpu_init(pin.vcpu);
 }
 
 static void host_pin_startup(void *opaque, unsigned cpu, uint8_t vector)
 {
-	struct machine *machine = opaque;
+	struct host_pin pin = host_pin(opaque, cpu);
 
-	if (host_vcpu(machine, cpu))
-		machine->accel->vcpu_startup(host_vcpu(machine, cpu), vector);
+	if (pin.vcpu)
+		pin.ops->vcpu_startup(pin.vcpu, vector);
 }
 
 struct cpu_pins machine_cpu_pins(struct machine *machine)
@@ -173,5 +203,5 @@ uint64_t machine_tsc_to_monotonic_ns(void *opaque, unsigned cpu, uint64_t tsc)
 {
 	struct machine *machine = opaque;
 
-	return machine->accel->vcpu_tsc_to_monotonic_ns(host_vcpu(machine, cpu), tsc);
+	return machine->accel->vcpu_tsc_to_monotonic_ns(machine->vcpu[cpu].accel_vcpu, tsc);
 }

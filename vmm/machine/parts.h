@@ -15,13 +15,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/base/log.h"
 #include "vmm/core/accel.h"
 #include "vmm/core/chardev.h"
 #include "vmm/core/device.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/machine.h"
 
+<<<<<<< HEAD
 struct blockdev;
+=======
+struct accel_switching;
+>>>>>>> 139ad7c (wip4)
 struct board;
 struct boot_x86_config;
 struct irq_router;
@@ -55,6 +60,8 @@ struct machine_run {
 	enum machine_request request; /* pending: vCPUs park until the main thread has dealt with it */
 	uint32_t request_value;
 	bool power_button; /* pressed, not yet dealt with */
+	bool lend;         /* a vCPU waits for the built-in CPU: all park until the main thread has seen to it */
+	bool switch_accel; /* somebody wants the other accelerator */
 	unsigned parked;   /* vCPU threads that wait in vcpu_park */
 	int request_fd;    /* eventfd that wakes the main thread */
 	struct loop_fd *request_watch;
@@ -63,10 +70,39 @@ struct machine_run {
 	unsigned early_triple_faults; /* in a row; main thread */
 };
 
+/*
+ * An accelerator's VM of this machine. There are two where there must be: that which runs the guest, and the
+ * other, which may take it over or help out. Made once and for the machine's life, so that anybody who finds
+ * it ready may kick its vCPUs and tell it of memory, whichever of the two is running.
+ */
+struct machine_side {
+	const struct accel_ops *ops;
+	struct accel_vm *vm;
+	struct accel_vcpu **vcpu;    /* config.cpus of them */
+	enum accel_irqchip irqchip;  /* where the interrupt controllers are while this one runs the guest */
+	struct x86_cpu_state *state; /* one for each CPU, on its way from one side to the other */
+	_Atomic bool ready;
+};
+#define MACHINE_SIDES 2
+
+/* vCPUs that the built-in CPU helped out; see assist.c. */
+struct machine_assist {
+	_Atomic bool active;       /* the helper has the vCPU; its thread sets it */
+	bool reached_apic;         /* the instruction touched a local APIC that is not the machine's own */
+	unsigned blocks;           /* how many the next one may take */
+	uint64_t last_ns;          /* end of the last one */
+	_Atomic uint64_t count;    /* how often */
+	_Atomic uint64_t total_ns; /* how long in all */
+	struct log_limit limit;
+};
+
 struct machine_vcpu {
 	struct machine *machine;
 	unsigned index;
 	struct accel_vcpu *accel_vcpu;
+	const struct accel_ops *pin_ops; /* who has the vCPU's pins; under intr_lock; NULL: machine->accel */
+	struct accel_vcpu *pin_vcpu;
+	struct machine_assist assist;
 	struct x86_cpu_state *reset_state; /* as the accelerator made it */
 	pthread_t thread;
 	bool has_thread;
@@ -118,11 +154,19 @@ struct machine {
 	struct chardev *chardev[MACHINE_SERIAL_MAX];
 	size_t chardev_count;
 
+	struct machine_side side[MACHINE_SIDES]; /* 0: that which the machine was made with */
+	unsigned active_side;                    /* main thread; the fields above are its */
+	pthread_mutex_t side_lock;               /* guards the making of side 1; taken with none held */
+	struct accel_switching *switching;       /* accel_switch.c */
+
 	struct machine_run run;
 };
 
 /* builder.c: keeps a created device, or passes NULL on as an error. Returns 0 or err's code. */
 int machine_keep_device(struct machine *machine, struct device *device, struct err *err);
+
+/* builder.c: the CPUID table of a CPU, the same for every accelerator. */
+int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid, struct err *err);
 
 /* host_x86.c: fills machine->host; the pins over the accelerator. */
 void machine_host_init(struct machine *machine);
@@ -164,6 +208,11 @@ struct x86_cpu_state *machine_new_cpu_state(void);
 
 /* run.c: asks the main thread. Any thread, any lock held but run.lock. */
 void machine_run_request(struct machine *machine, enum machine_request request, uint32_t value);
+/* Parks every vCPU; whether they ran. Main thread, as is resume. */
+bool machine_run_pause(struct machine *machine);
+void machine_run_resume(struct machine *machine);
+/* Asks the main thread to run the machine on the other accelerator for a while; vCPUs park until then. */
+void machine_run_lend(struct machine *machine);
 int machine_run_init(struct machine *machine, struct err *err);
 void machine_run_destroy(struct machine *machine);
 

@@ -13,6 +13,7 @@
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include "vmm/machine/accel_switch.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 
@@ -69,6 +70,38 @@ static void run_set_target(struct machine *machine, enum machine_target target)
 	pthread_mutex_unlock(&machine->run.lock);
 	if (target != TARGET_RUNNING)
 		machine_vcpus_kick(machine);
+}
+
+bool machine_run_pause(struct machine *machine)
+{
+	bool was_running = machine->run.target == TARGET_RUNNING;
+
+	run_set_target(machine, TARGET_PAUSED);
+	if (machine->vcpu_count > 0 && machine->vcpu[0].has_thread)
+		machine_vcpus_wait_parked(machine);
+	return was_running;
+}
+
+void machine_run_resume(struct machine *machine)
+{
+	run_set_target(machine, TARGET_RUNNING);
+}
+
+void machine_run_lend(struct machine *machine)
+{
+	pthread_mutex_lock(&machine->run.lock);
+	machine->run.lend = true;
+	pthread_mutex_unlock(&machine->run.lock);
+	machine_vcpus_kick(machine);
+	run_wake(machine);
+}
+
+void accel_switch_request(struct machine *machine)
+{
+	pthread_mutex_lock(&machine->run.lock);
+	machine->run.switch_accel = true;
+	pthread_mutex_unlock(&machine->run.lock);
+	run_wake(machine);
 }
 
 static void run_finish(struct machine *machine, enum machine_end end, uint32_t value)
@@ -157,6 +190,29 @@ static void run_handle(struct machine *machine, enum machine_request request, ui
 	}
 }
 
+/* A vCPU stands at an instruction that the accelerator cannot execute, and nobody can for that vCPU alone. */
+static void run_on_lend(struct machine *machine, bool was_running)
+{
+	struct err err = {0};
+
+	if (accel_switch_lend(machine, &err) < 0) {
+		log_error("nobody can execute an instruction of the guest: %s", err.message);
+		run_finish(machine, MACHINE_FAILED, 0);
+	} else if (was_running) {
+		run_set_target(machine, TARGET_RUNNING);
+	}
+}
+
+static void run_on_switch(struct machine *machine)
+{
+	struct err err = {0};
+
+	if (accel_switch(machine, NULL, &err) < 0)
+		log_error("the guest stays with %s: %s", machine->accel->name, err.message);
+	else
+		log_info("the guest runs on %s now", machine->accel->name);
+}
+
 /* A request arrived during the handling of another one is seen again: its sender has written to the eventfd,
  * too. */
 static void run_on_request(void *opaque, uint32_t epoll_events)
@@ -165,7 +221,7 @@ static void run_on_request(void *opaque, uint32_t epoll_events)
 	struct machine_run *run = &machine->run;
 	enum machine_request request;
 	uint32_t value;
-	bool power_button;
+	bool power_button, lend, switch_accel, was_running;
 	uint64_t count;
 	ssize_t got = read(run->request_fd, &count, sizeof(count));
 
@@ -178,12 +234,21 @@ static void run_on_request(void *opaque, uint32_t epoll_events)
 	power_button = run->power_button;
 	run->request = REQUEST_NONE;
 	run->power_button = false;
+	lend = run->lend;
+	run->lend = false;
+	switch_accel = run->switch_accel;
+	run->switch_accel = false;
 	/* From here on vCPUs park for the target's sake, or run on. */
-	if (request != REQUEST_NONE)
+	was_running = run->target == TARGET_RUNNING;
+	if (request != REQUEST_NONE || lend)
 		run->target = TARGET_PAUSED;
 	pthread_mutex_unlock(&run->lock);
 	if (power_button)
 		machine->board->power_button(machine);
+	if (lend && request == REQUEST_NONE)
+		run_on_lend(machine, was_running);
+	if (switch_accel)
+		run_on_switch(machine);
 	run_handle(machine, request, value);
 }
 
@@ -211,14 +276,17 @@ void machine_run_destroy(struct machine *machine)
 
 int machine_run(struct machine *machine, struct machine_result *result, struct err *err)
 {
-	int code = machine_vcpus_start(machine, err);
+	int code = accel_switch_start(machine, err);
 
+	if (code == 0)
+		code = machine_vcpus_start(machine, err);
 	if (code < 0)
 		return code;
 	machine->run.started_ns = clock_monotonic_ns();
 	run_set_target(machine, TARGET_RUNNING);
 	code = loop_run(machine->loop);
 	machine_vcpus_stop(machine);
+	accel_switch_end(machine);
 	if (code < 0)
 		return err_set_errno(err, code, "event loop");
 	*result = machine->run.result;

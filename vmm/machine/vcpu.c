@@ -10,18 +10,20 @@
 
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
+#include "vmm/machine/accel_side.h"
+#include "vmm/machine/assist.h"
 #include "vmm/machine/parts.h"
 
 void machine_vcpus_kick(struct machine *machine)
 {
 	for (unsigned i = 0; i < machine->vcpu_count; i++)
-		machine->accel->vcpu_kick(machine->vcpu[i].accel_vcpu);
+		accel_sides_kick(machine, i);
 }
 
 static bool vcpu_must_park(const struct machine_run *run)
 {
 	return run->target == TARGET_PAUSED ||
-	       (run->target == TARGET_RUNNING && run->request != REQUEST_NONE);
+	       (run->target == TARGET_RUNNING && (run->request != REQUEST_NONE || run->lend));
 }
 
 /* Returns when the vCPU may run; false when its thread must end. */
@@ -90,8 +92,7 @@ static void vcpu_handle_exit(struct machine_vcpu *vcpu, enum accel_exit why, con
 		vcpu_fail(vcpu, "stopped at a breakpoint, and no debugger is attached", "");
 		return;
 	case ACCEL_EXIT_CANNOT_EXECUTE:
-		vcpu_fail(vcpu, "the accelerator cannot execute an instruction, and there is no other",
-			  err->message);
+		vcpu_fail(vcpu, "no accelerator can execute an instruction", err->message);
 		return;
 	case ACCEL_EXIT_FAILED: vcpu_fail(vcpu, "the accelerator failed", err->message); return;
 	}
@@ -105,6 +106,11 @@ static void *vcpu_main(void *opaque)
 		struct err err = {0};
 		enum accel_exit why = vcpu->machine->accel->vcpu_run(vcpu->accel_vcpu, &err);
 
+		if (why == ACCEL_EXIT_CANNOT_EXECUTE) {
+			struct err cannot = err;
+
+			why = assist_execute(vcpu, &cannot, &err);
+		}
 		vcpu_handle_exit(vcpu, why, &err);
 	}
 	return NULL;
