@@ -32,6 +32,8 @@ _vmmctl() {
 	--accel)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kvm tcg' -- "$word")
 		return ;;
+	--accel-switch-every)
+		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
 		return ;;

@@ -55,7 +55,6 @@ enum kvm_counter {
 struct kvm_slot {
 	bool used;
 	uint64_t gpa;
-	struct kvm_userspace_memory_region region; /* as KVM was told */
 };
 
 struct accel_vm {
@@ -63,7 +62,6 @@ struct accel_vm {
 	const struct accel_host *host;       /* borrowed */
 	size_t run_size_bytes;               /* mapping of struct kvm_run and what follows it */
 	struct kvm_slot slot[KVM_SLOTS_MAX]; /* by slot number */
-	bool is_shadowed;                    /* KVM holds copies of the guest's page tables */
 	bool exits_on_failure;               /* an instruction that KVM cannot emulate leaves no #UD behind */
 	unsigned cpu_count;
 	struct accel_vcpu **vcpu; /* cpu_count of them, NULL before they are made; owned by their creator */
@@ -78,7 +76,8 @@ struct accel_vcpu {
 	uint32_t signature;                    /* CPUID leaf 1 EAX, which RDX holds after reset and INIT */
 	uint32_t msr_index[X86_STATE_MSR_MAX]; /* MSRs of the saved state, those that this host has */
 	uint32_t msr_count;
-	struct x86_msr_state foreign[X86_STATE_MSR_MAX]; /* of a state, and not of this host: kept for others */
+	struct x86_msr_state
+		foreign[X86_STATE_MSR_MAX]; /* of a state, and not of this host: kept for others */
 	uint32_t foreign_count;
 
 	/* Any thread. Set before in_guest is read by whoever posts, and read after it is set by the vCPU's
@@ -123,11 +122,6 @@ bool kvm_can_filter_msrs(int kvm_fd);
 /* kvm_memory.c */
 int kvm_mem_map(struct accel_vm *vm, const struct gmem_region *region, struct err *err);
 int kvm_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err);
-/* The guest's page tables may have changed behind KVM's back: drops what it made of them, if it makes any. */
-int kvm_mem_forget(struct accel_vm *vm, struct err *err);
-bool kvm_mem_is_shadowed(const struct accel_vm *vm);
-/* Whether it does: no module says that hardware walks them. */
-bool kvm_mem_find_shadows(void);
 
 /* kvm_vcpu.c */
 struct accel_vcpu *kvm_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,
@@ -166,7 +160,7 @@ void kvm_msr_find(struct accel_vcpu *vcpu);
 int kvm_msr_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 int kvm_msr_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
 bool kvm_msr_get(struct accel_vcpu *vcpu, uint32_t index, uint64_t *value);
-bool kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value);
+int kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value, struct err *err);
 
 /* kvm_reset.c */
 int kvm_reset(struct accel_vcpu *vcpu, struct err *err);

@@ -114,7 +114,7 @@ static int kvm_clock_set_tsc(struct accel_vcpu *vcpu, const struct accel_clock *
 	for (int i = 0; i < KVM_CLOCK_ATTEMPTS; i++) {
 		if (kvm_clock_is_set(vcpu, clock))
 			return 0;
-		kvm_msr_set(vcpu, MSR_TSC, kvm_clock_tsc_now(vcpu, clock));
+		kvm_msr_set(vcpu, MSR_TSC, kvm_clock_tsc_now(vcpu, clock), NULL);
 	}
 	return kvm_clock_is_set(vcpu, clock)
 		       ? 0

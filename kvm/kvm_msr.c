@@ -50,11 +50,13 @@ bool kvm_msr_get(struct accel_vcpu *vcpu, uint32_t index, uint64_t *value)
 	return true;
 }
 
-bool kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value)
+int kvm_msr_set(struct accel_vcpu *vcpu, uint32_t index, uint64_t value, struct err *err)
 {
 	struct kvm_msr_buffer buffer = {.head.nmsrs = 1, .entry[0] = {.index = index, .data = value}};
 
-	return ioctl(vcpu->fd, KVM_SET_MSRS, &buffer) == 1;
+	return ioctl(vcpu->fd, KVM_SET_MSRS, &buffer) == 1
+		       ? 0
+		       : err_set(err, -EINVAL, "kvm: MSR 0x%x does not take 0x%" PRIx64, index, value);
 }
 
 /* Some MSRs can be read though the guest's CPUID does not have them; those do not even take their own value
@@ -145,7 +147,7 @@ int kvm_msr_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, str
 	if (set < 0)
 		return err_set_errno(err, -errno, "kvm: cannot write the MSRs");
 	if ((uint32_t)set < buffer.head.nmsrs)
-		return err_set(err, -EINVAL, "kvm: MSR 0x%x does not take 0x%" PRIx64, buffer.entry[set].index,
-			       (uint64_t)buffer.entry[set].data);
+		return err_set(err, -EINVAL, "kvm: MSR 0x%x does not take 0x%" PRIx64,
+			       buffer.entry[set].index, (uint64_t)buffer.entry[set].data);
 	return 0;
 }

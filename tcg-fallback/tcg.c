@@ -168,14 +168,15 @@ static void tcg_mem_written(struct accel_vm *vm, uint64_t gpa, uint64_t len)
 
 /* Bits that name no instruction and no MSR of their own, or that the engine follows by itself. */
 static const uint32_t tcg_harmless[X86_WORD_COUNT] = {
-	[X86_WORD_1_ECX] = 1u << 27,                    /* OSXSAVE */
-	[X86_WORD_1_EDX] = 1u << 28,                    /* HTT */
-	[X86_WORD_7_EBX] = 1u << 6,                     /* FDP_EXCPTN_ONLY */
-	[X86_WORD_7_ECX] = 1u << 4,                     /* OSPKE */
-	[X86_WORD_EXT1_ECX] = 1u << 1,                  /* CMP_LEGACY */
-	[X86_WORD_EXT7_EDX] = 1u << 8,                  /* invariant TSC */
-	[X86_WORD_EXT8_EBX] = 1u << 2,                  /* XSAVEERPTR */
-	[X86_WORD_EXT21_EAX] = 1u << 0 | 1u << 2 | 1u << 6, /* NO_NESTED_DATA_BP LFENCE_RDTSC NULL_SEL_CLR_BASE */
+	[X86_WORD_1_ECX] = 1u << 27,   /* OSXSAVE */
+	[X86_WORD_1_EDX] = 1u << 28,   /* HTT */
+	[X86_WORD_7_EBX] = 1u << 6,    /* FDP_EXCPTN_ONLY */
+	[X86_WORD_7_ECX] = 1u << 4,    /* OSPKE */
+	[X86_WORD_EXT1_ECX] = 1u << 1, /* CMP_LEGACY */
+	[X86_WORD_EXT7_EDX] = 1u << 8, /* invariant TSC */
+	[X86_WORD_EXT8_EBX] = 1u << 2, /* XSAVEERPTR */
+	[X86_WORD_EXT21_EAX] =
+		1u << 0 | 1u << 2 | 1u << 6, /* NO_NESTED_DATA_BP LFENCE_RDTSC NULL_SEL_CLR_BASE */
 };
 
 /* A vCPU may be told of more than the engine has: then it helps out another accelerator (accel.h). */

@@ -113,7 +113,8 @@ void tcg_state_save(struct x86_cpu *cpu, const struct tcg_foreign_msrs *foreign,
 	state->sipi_vector = cpu->sipi_vector;
 }
 
-static void msrs_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct tcg_foreign_msrs *foreign)
+static void msrs_load(struct x86_cpu *cpu, const struct x86_cpu_state *state,
+		      struct tcg_foreign_msrs *foreign)
 {
 	foreign->count = 0;
 	for (uint32_t i = 0; i < state->msr_count; i++)

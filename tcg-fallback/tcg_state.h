@@ -7,7 +7,8 @@
 
 struct err;
 
-/* MSRs of a state that this CPU does not have: kept, so that the state is whole when it goes on to another. */
+/* MSRs of a state that this CPU does not have: kept, so that the state is whole when it goes on to another.
+ */
 struct tcg_foreign_msrs {
 	struct x86_msr_state msr[X86_STATE_MSR_MAX];
 	uint32_t count;

@@ -43,7 +43,8 @@ struct x86_vm {
 	unsigned cpu_count;
 	_Atomic uint64_t a20_mask;
 	bool tsc_native; /* the guest's TSC follows the host's, else the monotonic clock */
-	uint64_t pvclock_counter, pvclock_ns; /* the paravirtual clock was pvclock_ns at that count (clock.c) */
+	uint64_t pvclock_counter,
+		pvclock_ns; /* the paravirtual clock was pvclock_ns at that count (clock.c) */
 	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
 	unsigned region_count;
 	pthread_mutex_t lock; /* protects what follows; taken before a mailbox's lock */

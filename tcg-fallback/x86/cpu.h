@@ -177,10 +177,10 @@ enum {
 	ATTENTION_NMI = 1u << 2,
 	ATTENTION_SMI = 1u << 3,
 	ATTENTION_INIT = 1u << 4,
-	ATTENTION_SIPI = 1u << 5, /* cpu->sipi_vector */
-	ATTENTION_CODE = 1u << 6, /* another CPU or a device wrote to translated code: look at the mailbox */
-	ATTENTION_TLB = 1u << 7,  /* flush everything (memory map or A20 changed) */
-	ATTENTION_PARK = 1u << 8, /* another CPU wants to be alone for a moment */
+	ATTENTION_SIPI = 1u << 5,  /* cpu->sipi_vector */
+	ATTENTION_CODE = 1u << 6,  /* another CPU or a device wrote to translated code: look at the mailbox */
+	ATTENTION_TLB = 1u << 7,   /* flush everything (memory map or A20 changed) */
+	ATTENTION_PARK = 1u << 8,  /* another CPU wants to be alone for a moment */
 	ATTENTION_EVENT = 1u << 9, /* cpu->resumed must be delivered */
 	ATTENTION_CLOCK = 1u << 10, /* the guest's page of the paravirtual clock is out of date */
 	ATTENTION_BLOCK = 1u << 11, /* go back to the run loop after each block */

@@ -424,7 +424,8 @@ static void x86_build_select(struct x86_build *build, const struct x86_cpu_model
 		build->xcr0 &= ~0xe4ull;
 }
 
-/* Their MSRs hold what each accelerator says of itself: bank counts, and what its CPU does not suffer from. */
+/* Their MSRs hold what each accelerator says of itself: bank counts, and what its CPU does not suffer from.
+ */
 static const uint32_t x86_accelerators_own[X86_WORD_COUNT] = {
 	[X86_WORD_1_EDX] = BIT(7) | BIT(14), /* MCE MCA */
 	[X86_WORD_7_EDX] = BIT(29),          /* ARCH_CAPABILITIES */

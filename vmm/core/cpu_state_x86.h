@@ -90,11 +90,10 @@ struct x86_cpu_state {
 	uint64_t dr[8]; /* 4 and 5 unused */
 	uint64_t xcr0;
 	uint8_t xsave[X86_XSAVE_SIZE_MAX]
-		__attribute__((aligned(64))); /* standard format, XSTATE_BV truthful */
-	struct x86_msr_state
-		msr[X86_STATE_MSR_MAX]; /* MSRs not named above: SYSENTER, STAR.., PAT, MTRRs, TSC, ... An
-					   accelerator keeps also those that it does not have, and gives them
-					   back unchanged */
+		__attribute__((aligned(64)));        /* standard format, XSTATE_BV truthful */
+	struct x86_msr_state msr[X86_STATE_MSR_MAX]; /* MSRs not named above: SYSENTER, STAR.., PAT, MTRRs,
+							TSC, ... An accelerator keeps also those that it does
+							not have, and gives them back unchanged */
 	uint32_t msr_count;
 	struct x86_event_state event;
 	bool nmi_pending, nmi_masked;
@@ -104,3 +103,16 @@ struct x86_cpu_state {
 	enum x86_mp_state mp_state;
 	uint8_t sipi_vector; /* valid when a start-up is on its way */
 };
+
+#define X86_STATE_MSR_TSC 0x10
+
+/* Takes an MSR out of the state: whoever loads it keeps what it has. */
+static inline void x86_cpu_state_drop_msr(struct x86_cpu_state *state, uint32_t index)
+{
+	for (uint32_t i = 0; i < state->msr_count; i++) {
+		if (state->msr[i].index == index) {
+			state->msr[i] = state->msr[--state->msr_count];
+			return;
+		}
+	}
+}

@@ -20,8 +20,8 @@ const struct accel_ops *accel_other(const struct accel_ops *accel, struct err *e
 		if (accel_table[i] != accel && accel_table[i]->probe(&refusal) == 0)
 			return accel_table[i];
 	}
-	err_set(err, -ENODEV, "there is no accelerator beside %s%s%s", accel->name, refusal.message[0] ? ": " : "",
-		refusal.message);
+	err_set(err, -ENODEV, "there is no accelerator beside %s%s%s", accel->name,
+		refusal.message[0] ? ": " : "", refusal.message);
 	return NULL;
 }
 
@@ -40,8 +40,8 @@ static void side_on_memory_written(void *opaque, uint64_t gpa, uint64_t len)
 static int side_allocate(struct machine *machine, struct machine_side *side, struct err *err)
 {
 	side->vcpu = calloc(machine->config.cpus, sizeof(*side->vcpu));
-	side->state = aligned_alloc(_Alignof(struct x86_cpu_state),
-				    machine->config.cpus * sizeof(*side->state));
+	side->state =
+		aligned_alloc(_Alignof(struct x86_cpu_state), machine->config.cpus * sizeof(*side->state));
 	return side->vcpu && side->state ? 0 : err_set(err, -ENOMEM, "no memory for the CPUs' states");
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The second VM of a machine, on the other accelerator: made when it is first needed. parts.h has the structure. */
+/* The second VM of a machine, on the other accelerator: made when it is first needed. parts.h has the
+ * structure. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +15,8 @@ const struct accel_ops *accel_other(const struct accel_ops *accel, struct err *e
 
 /* Takes note of what the builder made. 0 or -ENOMEM. */
 int accel_sides_init(struct machine *machine, struct err *err);
-/* The side that does not run the guest, made if it is not there; NULL with err set. Any thread, no lock held. */
+/* The side that does not run the guest, made if it is not there; NULL with err set. Any thread, no lock held.
+ */
 struct machine_side *accel_side_other(struct machine *machine, struct err *err);
 /* Frees the side that does not run; the builder frees the other. Every vCPU thread has ended. */
 void accel_sides_destroy(struct machine *machine);

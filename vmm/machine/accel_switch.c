@@ -31,11 +31,11 @@
 struct accel_switching {
 	bool prepared; /* the guest's CPU is one that both sides have */
 	struct loop_timer *timer;
-	bool is_lent;             /* to the built-in CPU; the timer ends it */
-	uint64_t lend_ns;         /* how long the last time */
-	uint64_t lend_ended_ns;   /* when it ended */
-	uint64_t count, lends;    /* hand-overs, those of them for an instruction */
-	uint64_t failed;          /* those that did not come about */
+	bool is_lent;                  /* to the built-in CPU; the timer ends it */
+	uint64_t lend_ns;              /* how long the last time */
+	uint64_t lend_ended_ns;        /* when it ended */
+	uint64_t count, lends;         /* hand-overs, those of them for an instruction */
+	uint64_t failed;               /* those that did not come about */
 	uint64_t total_ns, longest_ns; /* from the order to park to the order to run */
 };
 
@@ -71,8 +71,8 @@ static void switch_align(struct accel_clock *clock, const struct accel_clock *fi
 		clock->tsc += (uint64_t)delta;
 }
 
-static int switch_clocks(struct machine *machine, const struct machine_side *from, const struct machine_side *to,
-			 struct err *err)
+static int switch_clocks(struct machine *machine, const struct machine_side *from,
+			 const struct machine_side *to, struct err *err)
 {
 	struct accel_clock first;
 	struct accel_clock clock;
@@ -91,8 +91,8 @@ static int switch_clocks(struct machine *machine, const struct machine_side *fro
 	return code;
 }
 
-static int switch_states(struct machine *machine, const struct machine_side *from, const struct machine_side *to,
-			 struct err *err)
+static int switch_states(struct machine *machine, const struct machine_side *from,
+			 const struct machine_side *to, struct err *err)
 {
 	int code = 0;
 
@@ -127,7 +127,8 @@ static void switch_pins(const struct machine_side *from, const struct machine_si
 		to->ops->vcpu_startup(to->vcpu[cpu], pins.startup_vector);
 }
 
-static void switch_flip(struct machine *machine, const struct machine_side *from, const struct machine_side *to)
+static void switch_flip(struct machine *machine, const struct machine_side *from,
+			const struct machine_side *to)
 {
 	pthread_mutex_lock(&machine->intr_lock);
 	machine->accel = to->ops;
@@ -185,7 +186,7 @@ static int switch_over(struct machine *machine, struct err *err)
 	switching->total_ns += duration_ns;
 	if (duration_ns > switching->longest_ns)
 		switching->longest_ns = duration_ns;
-	log_debug("the guest runs on %s, after %" PRIu64 " us", machine->accel->name, duration_ns / NS_PER_US);
+	log_debug("the guest runs on %s, after %" PRIu64 " ns", machine->accel->name, duration_ns);
 	return 0;
 }
 
@@ -215,7 +216,7 @@ int accel_switch_lend(struct machine *machine, struct err *err)
 
 	if (switching->is_lent) {
 		switching->is_lent = false; /* and there it can go no further */
-		loop_timer_arm(switching->timer, LOOP_TIMER_OFF);
+		loop_timer_arm(switching->timer, UINT64_MAX);
 		return switch_over(machine, err);
 	}
 	if (now_ns - switching->lend_ended_ns > switching->lend_ns)
@@ -280,12 +281,12 @@ void accel_switch_end(struct machine *machine)
 	switching->timer = NULL;
 }
 
-size_t accel_switch_counters(const struct machine *machine, const char **names, uint64_t *values, size_t count)
+size_t accel_switch_counters(const struct machine *machine, const char **names, uint64_t *values,
+			     size_t count)
 {
 	static const char *const counter_names[] = {
-		"accel.switches",          "accel.switches_failed", "accel.switch_total_us",
-		"accel.switch_longest_us", "accel.lends",           "accel.assists",
-		"accel.assist_total_us",
+		"accel.switches", "accel.switches_failed", "accel.switch_total_us", "accel.switch_longest_us",
+		"accel.lends",    "accel.assists",         "accel.assist_total_us",
 	};
 	const struct accel_switching *switching = machine->switching;
 	uint64_t all[sizeof(counter_names) / sizeof(counter_names[0])] = {0};
@@ -299,7 +300,8 @@ size_t accel_switch_counters(const struct machine *machine, const char **names, 
 	}
 	for (unsigned i = 0; i < machine->vcpu_count; i++) {
 		all[5] += atomic_load_explicit(&machine->vcpu[i].assist.count, memory_order_relaxed);
-		all[6] += atomic_load_explicit(&machine->vcpu[i].assist.total_ns, memory_order_relaxed) / NS_PER_US;
+		all[6] += atomic_load_explicit(&machine->vcpu[i].assist.total_ns, memory_order_relaxed) /
+			  NS_PER_US;
 	}
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && i < count; i++) {
 		names[i] = counter_names[i];

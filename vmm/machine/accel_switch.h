@@ -34,4 +34,5 @@ int accel_switch_start(struct machine *machine, struct err *err);
 void accel_switch_end(struct machine *machine);
 
 /* Counters of hand-overs and of assists: fills at most count names and values, returns how many there are. */
-size_t accel_switch_counters(const struct machine *machine, const char **names, uint64_t *values, size_t count);
+size_t accel_switch_counters(const struct machine *machine, const char **names, uint64_t *values,
+			     size_t count);

@@ -20,8 +20,6 @@
 #include "vmm/machine/accel_side.h"
 #include "vmm/machine/parts.h"
 
-#define MSR_TSC 0x10
-
 /* Some milliseconds of the interpreter: no kick and no parking waits longer. */
 #define ASSIST_BLOCKS_MAX 65536
 /* Failures that come after less time on the accelerator than this, or than the help took, are frequent. */
@@ -112,19 +110,8 @@ static void assist_log(struct assist *assist, const struct err *why)
 	log_limited(&vcpu->assist.limit, atomic_load(&vcpu->assist.count) ? LOG_INFO : LOG_WARNING,
 		    "CPU %u: %s; %s does it: rip=%04x:%016" PRIx64 " %s rflags=%" PRIx64 " cr0=%" PRIx64
 		    " cr3=%" PRIx64 " cr4=%" PRIx64 " efer=%" PRIx64,
-		    vcpu->index, why->message, assist->helper->ops->name, state->segment[X86_CS].selector, state->rip,
-		    text, state->rflags, state->cr0, state->cr3, state->cr4, state->efer);
-}
-
-/* The TSC goes on by itself where it is; only a guest that has set it makes it move. */
-static void assist_leave_tsc(struct x86_cpu_state *state)
-{
-	for (uint32_t i = 0; i < state->msr_count; i++) {
-		if (state->msr[i].index == MSR_TSC) {
-			state->msr[i] = state->msr[--state->msr_count];
-			return;
-		}
-	}
+		    vcpu->index, why->message, assist->helper->ops->name, state->segment[X86_CS].selector,
+		    state->rip, text, state->rflags, state->cr0, state->cr3, state->cr4, state->efer);
 }
 
 static int assist_give(struct assist *assist, const struct err *why, struct err *err)
@@ -149,7 +136,8 @@ static int assist_give(struct assist *assist, const struct err *why, struct err 
 }
 
 /* Whether the guest has set its TSC meanwhile: then the offsets to the host's clock differ. */
-static bool assist_tsc_was_set(const struct accel_clock *before, const struct accel_clock *after, uint64_t tsc_hz)
+static bool assist_tsc_was_set(const struct accel_clock *before, const struct accel_clock *after,
+			       uint64_t tsc_hz)
 {
 	uint64_t passed = muldiv64(after->monotonic_ns - before->monotonic_ns, tsc_hz, NS_PER_S);
 	uint64_t off = after->tsc - before->tsc - passed;
@@ -174,7 +162,8 @@ static int assist_take_back(struct assist *assist, struct err *err)
 
 	if (code < 0)
 		return code;
-	assist_leave_tsc(assist->state);
+	/* The TSC goes on by itself where it is; only a guest that has set it makes it move. */
+	x86_cpu_state_drop_msr(assist->state, X86_STATE_MSR_TSC);
 	if (assist_is_shadowed(host))
 		code = host->ops->mem_forget(host->vm, err);
 	if (code == 0)
@@ -195,7 +184,8 @@ static void assist_count(struct assist *assist)
 
 	counters->last_ns = clock_monotonic_ns();
 	atomic_fetch_add_explicit(&counters->count, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&counters->total_ns, counters->last_ns - assist->start_ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&counters->total_ns, counters->last_ns - assist->start_ns,
+				  memory_order_relaxed);
 }
 
 /* Between giving and taking back: the helper runs with the CPU's pins, if it may have them. */
@@ -231,7 +221,8 @@ static enum accel_exit assist_end(struct assist *assist, enum accel_exit why, st
 		machine_run_lend(vcpu->machine);
 		return ACCEL_EXIT_KICKED;
 	}
-	if (why == ACCEL_EXIT_FAILED || assist_take_back(assist, why == ACCEL_EXIT_CANNOT_EXECUTE ? NULL : err) < 0)
+	if (why == ACCEL_EXIT_FAILED ||
+	    assist_take_back(assist, why == ACCEL_EXIT_CANNOT_EXECUTE ? NULL : err) < 0)
 		return ACCEL_EXIT_FAILED;
 	assist_count(assist);
 	if (why != ACCEL_EXIT_CANNOT_EXECUTE)

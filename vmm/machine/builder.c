@@ -100,7 +100,8 @@ static uint32_t builder_leaf1_ecx(const struct x86_cpuid_table *cpuid)
 	return 0;
 }
 
-int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid, struct err *err)
+int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid,
+			struct err *err)
 {
 	const struct x86_cpu_model *model = x86_cpu_model_find(machine->config.cpu_model, err);
 

@@ -77,11 +77,11 @@ struct machine_config {
 	uint64_t memory_bytes;
 	uint32_t cpus;
 	char *cpu_model;
-	char *accel;                  /* "auto" or a name of accel_table */
-	bool accel_switch;            /* the guest's CPU is one that both accelerators have */
+	char *accel;                    /* "auto" or a name of accel_table */
+	bool accel_switch;              /* the guest's CPU is one that both accelerators have */
 	uint32_t accel_switch_every_ms; /* 0: never by itself */
-	struct option_strings serial; /* a chardev each: COM1, COM2 */
-	uint32_t exit_code_port;      /* 0: none */
+	struct option_strings serial;   /* a chardev each: COM1, COM2 */
+	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;
 	uint32_t virtio_transport;    /* enum virtio_transport_kind */
 	uint32_t virtio_ring;         /* enum virtio_ring_kind */

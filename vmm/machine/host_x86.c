@@ -26,7 +26,8 @@ static bool host_apic_is_away(const struct machine *machine, unsigned cpu)
 {
 	struct machine_assist *assist = &machine->vcpu[cpu].assist;
 
-	if (machine->irqchip == ACCEL_IRQCHIP_OFF || !atomic_load_explicit(&assist->active, memory_order_relaxed))
+	if (machine->irqchip == ACCEL_IRQCHIP_OFF ||
+	    !atomic_load_explicit(&assist->active, memory_order_relaxed))
 		return false;
 	assist->reached_apic = true;
 	return true;
@@ -37,8 +38,9 @@ static uint64_t host_mmio_read(void *opaque, unsigned cpu, uint64_t gpa, unsigne
 	struct machine *machine = opaque;
 
 	if (host_is_lapic(machine, cpu, gpa))
-		return host_apic_is_away(machine, cpu) ? 0 : lapic_mmio_read(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE,
-									     size_bytes);
+		return host_apic_is_away(machine, cpu)
+			       ? 0
+			       : lapic_mmio_read(machine->lapic, cpu, gpa % LAPIC_MMIO_SIZE, size_bytes);
 	return bus_read(machine->mmio, gpa, size_bytes);
 }
 

@@ -114,6 +114,8 @@ static int load_vcpu(struct machine *machine, unsigned index, struct x86_cpu_sta
 	int code = 0;
 
 	*state = *machine->vcpu[index].reset_state;
+	/* It counts since the CPU was made, on all CPUs alike: a value of then would part them. */
+	x86_cpu_state_drop_msr(state, X86_STATE_MSR_TSC);
 	boot_x86_firmware_msrs(state);
 	if (index == 0)
 		code = load_kernel(machine, state, err);

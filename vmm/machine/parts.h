@@ -22,11 +22,8 @@
 #include "vmm/machine/config.h"
 #include "vmm/machine/machine.h"
 
-<<<<<<< HEAD
-struct blockdev;
-=======
 struct accel_switching;
->>>>>>> 139ad7c (wip4)
+struct blockdev;
 struct board;
 struct boot_x86_config;
 struct irq_router;
@@ -60,7 +57,7 @@ struct machine_run {
 	enum machine_request request; /* pending: vCPUs park until the main thread has dealt with it */
 	uint32_t request_value;
 	bool power_button; /* pressed, not yet dealt with */
-	bool lend;         /* a vCPU waits for the built-in CPU: all park until the main thread has seen to it */
+	bool lend; /* a vCPU waits for the built-in CPU: all park until the main thread has seen to it */
 	bool switch_accel; /* somebody wants the other accelerator */
 	unsigned parked;   /* vCPU threads that wait in vcpu_park */
 	int request_fd;    /* eventfd that wakes the main thread */
@@ -166,7 +163,8 @@ struct machine {
 int machine_keep_device(struct machine *machine, struct device *device, struct err *err);
 
 /* builder.c: the CPUID table of a CPU, the same for every accelerator. */
-int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid, struct err *err);
+int machine_cpuid_build(struct machine *machine, unsigned index, struct x86_cpuid_table *cpuid,
+			struct err *err);
 
 /* host_x86.c: fills machine->host; the pins over the accelerator. */
 void machine_host_init(struct machine *machine);
