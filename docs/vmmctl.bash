@@ -56,6 +56,10 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--share)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -65,7 +69,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --machine --serial --io-threads --virtio-transport --virtio-ring --disk --rng --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --machine --serial --io-threads --virtio-transport --virtio-ring --disk --rng --share --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;
