@@ -85,7 +85,9 @@ static int microvm_add_memory(struct machine *machine, struct err *err)
 	code = gmem_add(machine->gmem, 0, microvm_low_ram(machine), GMEM_RAM, err);
 	if (code == 0 && high > 0)
 		code = gmem_add(machine->gmem, MICROVM_HIGH_RAM, high, GMEM_RAM, err);
-	return code < 0 ? err_prefix(err, "--mem (machine.memory)") : 0;
+	if (code < 0)
+		return err_prefix(err, "--mem (machine.memory)");
+	return machine_add_pmem_memory(machine, MICROVM_HIGH_RAM + high, err);
 }
 
 static void microvm_gsi_set(struct machine *machine, unsigned gsi, bool level)
@@ -280,7 +282,7 @@ static int microvm_add_serials(struct machine *machine, struct err *err)
 	} ports[MACHINE_SERIAL_MAX] = {{"serial0", 0x3f8, IRQ_COM1}, {"serial1", 0x2f8, IRQ_COM2}};
 	int code = 0;
 
-	for (size_t i = 0; i < machine->chardev_count && code == 0; i++) {
+	for (size_t i = 0; i < machine->config.serial.count && code == 0; i++) {
 		const struct serial_config config = {
 			.id = ports[i].id,
 			.base_port = ports[i].port,

@@ -23,6 +23,9 @@ static int (*const virtio_kinds[])(struct machine *machine, struct err *err) = {
 	machine_add_disks,
 	machine_add_rngs,
 	machine_add_shares,
+	machine_add_consoles,
+	machine_add_balloons,
+	machine_add_pmems,
 };
 
 static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio, unsigned slot,

@@ -159,6 +159,15 @@ static int builder_keep_reset_states(struct machine *machine, struct err *err)
 	return code;
 }
 
+struct chardev *machine_open_chardev(struct machine *machine, const char *spec, struct err *err)
+{
+	struct chardev *chardev = chardev_open(spec, &machine->chardev_env, err);
+
+	if (chardev)
+		machine->chardev[machine->chardev_count++] = chardev;
+	return chardev;
+}
+
 static int builder_add_chardevs(struct machine *machine, struct err *err)
 {
 	machine->chardev_env = (struct chardev_env){
@@ -167,11 +176,8 @@ static int builder_add_chardevs(struct machine *machine, struct err *err)
 		.opaque = machine,
 	};
 	for (size_t i = 0; i < machine->config.serial.count; i++) {
-		machine->chardev[i] =
-			chardev_open(machine->config.serial.item[i], &machine->chardev_env, err);
-		if (!machine->chardev[i])
+		if (!machine_open_chardev(machine, machine->config.serial.item[i], err))
 			return err_prefix(err, "--serial %s", machine->config.serial.item[i]);
-		machine->chardev_count++;
 	}
 	return 0;
 }

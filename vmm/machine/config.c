@@ -17,6 +17,7 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
 #include "vmm/machine/config_share.h"
+#include "vmm/machine/config_elements.h"
 
 /* In the order of enum boot_protocol. */
 static const struct option_choice config_protocols[] = {
@@ -254,6 +255,37 @@ const struct option machine_options[] = {
 	 .element_size = sizeof(struct machine_share),
 	 .keyed = true,
 	 .bare = "tag"},
+	{.path = "console",
+	 .flag = "--console",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, console),
+	 .metavar = "BACKEND[,KEY=VALUE]...",
+	 .help = "A port of the virtio console, connected to a backend as --serial names them: /dev/hvc0 and "
+		 "so on in "
+		 "the "
+		 "guest, or with a name a port for programs",
+	 .element = machine_console_fields,
+	 .element_size = sizeof(struct machine_console),
+	 .keyed = true},
+	{.path = "balloon",
+	 .flag = "--balloon",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, balloon),
+	 .metavar = "SIZE[,KEY=VALUE]...",
+	 .help = "A virtio balloon that takes SIZE of the guest's memory away; a plain number is MiB, 0 "
+		 "takes nothing",
+	 .element = machine_balloon_fields,
+	 .element_size = sizeof(struct machine_balloon),
+	 .keyed = true},
+	{.path = "pmem",
+	 .flag = "--pmem",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, pmem),
+	 .metavar = "FILE[,KEY]...",
+	 .help = "Persistent memory: FILE as memory of the guest, /dev/pmem0 and so on",
+	 .element = machine_pmem_fields,
+	 .element_size = sizeof(struct machine_pmem),
+	 .keyed = true},
 	{.path = "exit_code_port",
 	 .flag = "--exit-code-port",
 	 .type = OPTION_UINT,

@@ -67,6 +67,28 @@ struct machine_share {
 	bool readonly;
 };
 
+#define MACHINE_CONSOLE_MAX 16 /* ports of the virtio console */
+#define MACHINE_PMEM_MAX    OPTION_LIST_MAX
+
+/* An element of machine_config.balloon, of which there is at most one. */
+struct machine_balloon {
+	uint64_t size_bytes;
+	bool deflate_on_oom, free_page_reporting;
+	uint32_t stats_s; /* 0: never */
+};
+
+/* An element of machine_config.console. */
+struct machine_console {
+	char *backend; /* a chardev */
+	char *name;    /* NULL: a console */
+};
+
+/* An element of machine_config.pmem. */
+struct machine_pmem {
+	char *path;
+	bool readonly;
+};
+
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
@@ -83,11 +105,14 @@ struct machine_config {
 	struct option_strings serial;   /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;
-	uint32_t virtio_transport;    /* enum virtio_transport_kind */
-	uint32_t virtio_ring;         /* enum virtio_ring_kind */
-	struct option_records disks;  /* struct machine_disk */
-	struct option_records rng;    /* struct machine_rng */
-	struct option_records shares; /* struct machine_share */
+	uint32_t virtio_transport;     /* enum virtio_transport_kind */
+	uint32_t virtio_ring;          /* enum virtio_ring_kind */
+	struct option_records disks;   /* struct machine_disk */
+	struct option_records rng;     /* struct machine_rng */
+	struct option_records shares;  /* struct machine_share */
+	struct option_records balloon; /* struct machine_balloon */
+	struct option_records console; /* struct machine_console */
+	struct option_records pmem;    /* struct machine_pmem */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

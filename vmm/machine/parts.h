@@ -143,12 +143,13 @@ struct machine {
 	unsigned io_thread_count;            /* started so far */
 	unsigned io_thread_next;             /* whose turn it is to get a device */
 	unsigned virtio_count;               /* devices that have a slot; board_virtio.c */
+	uint64_t pmem_gpa[MACHINE_PMEM_MAX]; /* where the files of config.pmem are; virtio_pmem.c */
 
 	struct machine_disk_part disk[MACHINE_DISKS_MAX]; /* in the order of config.disks */
 	size_t disk_count;
 
 	struct chardev_env chardev_env;
-	struct chardev *chardev[MACHINE_SERIAL_MAX];
+	struct chardev *chardev[MACHINE_SERIAL_MAX + MACHINE_CONSOLE_MAX]; /* serial ports' first */
 	size_t chardev_count;
 
 	struct machine_side side[MACHINE_SIDES]; /* 0: that which the machine was made with */
@@ -248,3 +249,13 @@ int machine_add_shares(struct machine *machine, struct err *err);
 
 /* virtio_disk.c: after the devices. */
 void machine_close_disks(struct machine *machine);
+int machine_add_balloons(struct machine *machine, struct err *err);
+int machine_add_consoles(struct machine *machine, struct err *err);
+int machine_add_pmems(struct machine *machine, struct err *err);
+
+/* Maps the files of config.pmem at the first places from gpa on; before the accelerator has the memory. */
+#define MACHINE_PMEM_ALIGNMENT (1ull << 30) /* so that the guest's kernel maps it with its largest pages */
+int machine_add_pmem_memory(struct machine *machine, uint64_t gpa, struct err *err);
+
+/* builder.c: opens one more backend, which lives as long as the machine; NULL with err set. */
+struct chardev *machine_open_chardev(struct machine *machine, const char *spec, struct err *err);
