@@ -4,12 +4,8 @@
  * A device takes chains of checked iovecs and gives them back; it never sees a descriptor. Knows guest
  * memory, no transport and no device.
  *
- *     while ((chain = virtqueue_pop(queue)) != NULL) {
- *             if (!virtq_chain_read(chain, 0, &header, sizeof(header))) ...
- *             ... fill chain->write[0 .. write_count) ...
- *             virtqueue_complete(chain, bytes_written);
- *     }
- *     virtqueue_publish(queue);
+ * A device's kick handler pops until it gets NULL, reads the request (virtq_chain_read), fills the writable
+ * part, completes each chain with the number of bytes it wrote, and publishes at the end.
  *
  * Threads: a started queue belongs to one thread, the device's I/O loop; every function here but init,
  * destroy and the fields marked so is called there. Storage is allocated by virtqueue_init; nothing is

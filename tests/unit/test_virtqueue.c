@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rings of every kind, driven by a guest that behaves and by guests that do not. */
+/* Rings of every kind, driven by a guest that behaves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,114 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "virtio_guest.h"
-
-#define ECHO_IOV_MAX 8
-
-/* A device that writes back what it reads, or keeps chains until it is told. */
-struct echo {
-	struct virtio_device virtio;
-	bool hold;
-	struct virtq_chain *held[64];
-	unsigned held_count;
-	unsigned served;
-};
-
-static void echo_serve(struct virtq_chain *chain)
-{
-	uint8_t bytes[4096];
-	size_t len = chain->read_bytes < chain->write_bytes ? chain->read_bytes : chain->write_bytes;
-
-	assert_true(len <= sizeof(bytes));
-	assert_true(virtq_chain_read(chain, 0, bytes, len));
-	assert_true(virtq_chain_write(chain, 0, bytes, len));
-	virtqueue_complete(chain, len);
-}
-
-static void echo_kick(struct virtio_device *virtio, unsigned index)
-{
-	struct echo *echo = (struct echo *)virtio;
-	struct virtq_chain *chain;
-
-	while ((chain = virtqueue_pop(&virtio->queue[index])) != NULL) {
-		echo->served++;
-		if (echo->hold)
-			echo->held[echo->held_count++] = chain;
-		else
-			echo_serve(chain);
-	}
-	virtqueue_publish(&virtio->queue[index]);
-}
-
-static void echo_stop(struct virtio_device *virtio, unsigned index)
-{
-	struct echo *echo = (struct echo *)virtio;
-
-	while (echo->held_count > 0)
-		virtqueue_discard(echo->held[--echo->held_count]);
-	(void)index;
-}
-
-static void echo_destroy(struct device *device)
-{
-	virtio_release((struct virtio_device *)device);
-	free(device);
-}
-
-static const struct state_field echo_state[] = {VIRTIO_STATE_FIELDS, {.name = NULL}};
-
-static const struct device_class echo_class = {
-	.name = "virtio-echo",
-	.state = echo_state,
-	.reset = virtio_class_reset,
-	.pause = virtio_class_pause,
-	.resume = virtio_class_resume,
-	.destroy = echo_destroy,
-};
-
-static const struct virtio_ops echo_ops = {.queue_kick = echo_kick, .queue_stop = echo_stop};
-
-static struct device *echo_create(struct virtio_guest *guest)
-{
-	struct echo *echo = calloc(1, sizeof(*echo));
-	const struct virtio_queue_init queue = {.size_max = 64, .iov_max = ECHO_IOV_MAX, .request_bytes = 24};
-	const struct virtio_init init = {
-		.class = &echo_class,
-		.ops = &echo_ops,
-		.id = "echo0",
-		.type = VIRTIO_TYPE_CONSOLE,
-		.queue_count = 1,
-		.queue = &queue,
-	};
-
-	assert_non_null(echo);
-	assert_int_equal(virtio_init(&echo->virtio, &guest->env, &init, &guest->err), 0);
-	return &echo->virtio.device;
-}
-
-static struct virtio_guest *start(unsigned ring)
-{
-	struct virtio_guest *guest = virtio_guest_create();
-
-	virtio_guest_start(guest, echo_create(guest), ring, 0);
-	return guest;
-}
-
-static struct echo *echo_of(struct virtio_guest *guest)
-{
-	return (struct echo *)guest->virtio;
-}
-
-static bool needs_reset(const struct virtio_guest *guest)
-{
-	return virtio_status(guest->virtio) & VIRTIO_STATUS_NEEDS_RESET;
-}
+#include "tests/unit/virtio_echo.h"
 
 /* Many requests, so that indices wrap, of changing shapes. */
 static void requests_of_every_ring(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 
 		virtio_guest_watch_writes(guest);
 		for (unsigned i = 0; i < 200; i++) {
@@ -129,7 +28,7 @@ static void requests_of_every_ring(void **state)
 			assert_int_equal(in[len - 1], (uint8_t)(i + 1));
 		}
 		assert_int_equal(echo_of(guest)->served, 200);
-		assert_false(needs_reset(guest));
+		assert_false(echo_needs_reset(guest));
 		virtio_guest_destroy(guest);
 	}
 	(void)state;
@@ -166,11 +65,11 @@ static void a_chain_of_pieces(struct virtio_guest *guest, bool direct)
 static void chains_are_scattered(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 
 		for (unsigned i = 0; i < 10; i++)
 			a_chain_of_pieces(guest, i % 2);
-		assert_false(needs_reset(guest));
+		assert_false(echo_needs_reset(guest));
 		virtio_guest_destroy(guest);
 	}
 	(void)state;
@@ -180,7 +79,7 @@ static void chains_are_scattered(void **state)
 static void buffers_cross_regions(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		struct echo *echo = echo_of(guest);
 		const uint64_t border = VIRTIO_GUEST_MORE_GPA;
 		const uint64_t end = VIRTIO_GUEST_MORE_GPA + VIRTIO_GUEST_MORE_BYTES;
@@ -204,7 +103,7 @@ static void buffers_cross_regions(void **state)
 		virtio_guest_check_writes(guest);
 		virtio_guest_add(guest, 0, beyond, 1);
 		virtio_guest_kick(guest, 0);
-		assert_true(needs_reset(guest));
+		assert_true(echo_needs_reset(guest));
 		virtio_guest_destroy(guest);
 	}
 	(void)state;
@@ -214,7 +113,7 @@ static void buffers_cross_regions(void **state)
 static void completion_out_of_order(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		struct echo *echo = echo_of(guest);
 		uint64_t gpa = virtio_guest_alloc(guest, 4096, 16);
 		uint16_t id[6], used;
@@ -252,7 +151,7 @@ static void completion_out_of_order(void **state)
 static void chains_are_returned(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		struct echo *echo = echo_of(guest);
 		struct virtqueue *queue = &echo->virtio.queue[0];
 		uint64_t gpa = virtio_guest_alloc(guest, 256, 16);
@@ -282,7 +181,7 @@ static void chains_are_returned(void **state)
 			assert_true(virtio_guest_take(guest, 0, &used, &len));
 			assert_int_equal(used, second);
 		}
-		assert_false(needs_reset(guest));
+		assert_false(echo_needs_reset(guest));
 		virtio_guest_destroy(guest);
 	}
 	(void)state;
@@ -292,7 +191,7 @@ static void chains_are_returned(void **state)
 static void kicks_are_suppressed(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		struct echo *echo = echo_of(guest);
 		uint64_t gpa = virtio_guest_alloc(guest, 64, 16);
 		const struct virtio_guest_buffer buffer = {gpa, 8, true};
@@ -328,7 +227,7 @@ static void use_one(struct virtio_guest *guest)
 static void interrupts_are_suppressed(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		bool by_index = ring & VIRTIO_GUEST_EVENT_IDX;
 		uint16_t id;
 		uint32_t len;
@@ -363,7 +262,7 @@ static void interrupts_are_suppressed(void **state)
 static void queues_move(void **state)
 {
 	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest *guest = start(ring);
+		struct virtio_guest *guest = echo_start(ring);
 		uint8_t out[9] = "it moves", in[9];
 
 		for (unsigned i = 0; i < 37; i++) {
@@ -380,7 +279,7 @@ static void queues_move(void **state)
 /* What a driver made available while the device was paused is served when it goes on. */
 static void a_pause_loses_nothing(void **state)
 {
-	struct virtio_guest *guest = start(VIRTIO_GUEST_EVENT_IDX);
+	struct virtio_guest *guest = echo_start(VIRTIO_GUEST_EVENT_IDX);
 	struct device *device = &guest->virtio->device;
 	const struct virtio_guest_buffer buffer = {4096, 1, false};
 
@@ -397,7 +296,7 @@ static void a_pause_loses_nothing(void **state)
 /* The device's own storage of a chain is there, aligned, and each chain's own. */
 static void requests_have_storage(void **state)
 {
-	struct virtio_guest *guest = start(0);
+	struct virtio_guest *guest = echo_start(0);
 	struct echo *echo = echo_of(guest);
 	const struct virtio_guest_buffer buffer = {4096, 1, false};
 
@@ -434,298 +333,6 @@ static void iovecs_are_cut(void **state)
 	(void)state;
 }
 
-/* Hostile rings. Each breaks the queue: the driver is told by NEEDS_RESET, and a reset makes all well again.
- */
-
-static void put16(struct virtio_guest *guest, uint64_t gpa, uint16_t value)
-{
-	memcpy(virtio_guest_at(guest, gpa, 2), &value, 2);
-}
-
-static void expect_broken_then_reset(struct virtio_guest *guest, unsigned ring)
-{
-	struct device *device = &guest->virtio->device;
-	uint8_t out[4] = "abc", in[4];
-
-	virtio_guest_kick(guest, 0);
-	assert_true(needs_reset(guest));
-	assert_true(guest->config_interrupts >= 1);
-	assert_int_equal(guest->virtio->ring_errors, 1);
-	virtio_guest_kick(guest, 0); /* it stays quiet */
-	assert_int_equal(guest->virtio->ring_errors, 1);
-	virtio_status_write(guest->virtio, 0);
-	assert_int_equal(virtio_status(guest->virtio), 0);
-	virtio_guest_start(guest, device, ring, 0);
-	assert_int_equal(virtio_guest_request(guest, 0, out, 4, in, 4), 4);
-	virtio_guest_destroy(guest);
-}
-
-static void hostile_buffers(void **state)
-{
-	static const struct virtio_guest_buffer bad[][2] = {
-		{{4096, 0, false}, {4096, 16, true}},                           /* empty */
-		{{4096, 16, false}, {4096, 0, true}},                           /* empty, writable */
-		{{4096, 16, true}, {4096, 16, false}},                          /* order */
-		{{VIRTIO_GUEST_HOLE_GPA, 16, false}, {4096, 16, true}},         /* no memory */
-		{{4096, 16, false}, {VIRTIO_GUEST_ROM_GPA, 16, true}},          /* not to be written */
-		{{UINT64_MAX - 8, 16, false}, {4096, 16, true}},                /* wraps */
-		{{4096, UINT32_MAX, false}, {4096, UINT32_MAX, true}},          /* too long for memory */
-		{{VIRTIO_GUEST_MORE_GPA - 4, 8, false}, {UINT64_MAX, 1, true}}, /* one good, one beyond all */
-	};
-
-	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-			struct virtio_guest *guest = start(ring);
-
-			virtio_guest_add(guest, 0, bad[i], 2);
-			expect_broken_then_reset(guest, ring);
-		}
-	}
-	(void)state;
-}
-
-static void too_many_pieces(void **state)
-{
-	for (unsigned ring = 0; ring < VIRTIO_GUEST_RING_KINDS; ring++) {
-		struct virtio_guest_buffer buffers[ECHO_IOV_MAX + 1];
-		struct virtio_guest *guest = start(ring);
-
-		for (unsigned i = 0; i <= ECHO_IOV_MAX; i++)
-			buffers[i] = (struct virtio_guest_buffer){4096 + 16 * i, 16, i > 3};
-		virtio_guest_add(guest, 0, buffers, ECHO_IOV_MAX);
-		virtio_guest_kick(guest, 0);
-		assert_false(needs_reset(guest));
-		virtio_guest_add(guest, 0, buffers, ECHO_IOV_MAX + 1);
-		expect_broken_then_reset(guest, ring);
-	}
-	(void)state;
-}
-
-/* A chain that leads back into itself, in the ring and in an indirect table. */
-static void loops(void **state)
-{
-	for (unsigned indirect = 0; indirect < 2; indirect++) {
-		unsigned ring = indirect ? VIRTIO_GUEST_INDIRECT : 0;
-		struct virtio_guest *guest = start(ring);
-		const struct virtio_guest_buffer buffers[3] = {
-			{4096, 8, false}, {4104, 8, false}, {4112, 8, false}};
-		uint64_t table = (guest->free_gpa + 15) & ~15ull;
-		uint64_t last = (indirect ? table : guest->queue[0].desc_gpa) + 16 * 2;
-
-		virtio_guest_add(guest, 0, buffers, 3);
-		put16(guest, last + 12, 1); /* NEXT */
-		put16(guest, last + 14, 1);
-		expect_broken_then_reset(guest, ring);
-	}
-	(void)state;
-}
-
-/* Successors and heads that the table does not have. */
-static void indices_outside(void **state)
-{
-	static const uint16_t next[] = {VIRTIO_GUEST_QUEUE_SIZE, 0x8000, UINT16_MAX};
-
-	for (unsigned i = 0; i < 3; i++) {
-		struct virtio_guest *guest = start(0);
-		const struct virtio_guest_buffer buffer = {4096, 8, false};
-
-		virtio_guest_add(guest, 0, &buffer, 1);
-		put16(guest, guest->queue[0].desc_gpa + 12, 1);
-		put16(guest, guest->queue[0].desc_gpa + 14, next[i]);
-		expect_broken_then_reset(guest, 0);
-		guest = start(0);
-		virtio_guest_add(guest, 0, &buffer, 1);
-		put16(guest, guest->queue[0].driver_gpa + 4, next[i]); /* the head */
-		expect_broken_then_reset(guest, 0);
-		guest = start(VIRTIO_GUEST_INDIRECT);
-		virtio_guest_add(guest, 0, &buffer, 1);
-		put16(guest, guest->free_gpa - 16 + 12, 1);
-		put16(guest, guest->free_gpa - 16 + 14, next[i]);
-		expect_broken_then_reset(guest, VIRTIO_GUEST_INDIRECT);
-	}
-	(void)state;
-}
-
-/* The available index runs ahead of what a ring can hold. */
-static void available_index_jumps(void **state)
-{
-	static const uint16_t idx[] = {VIRTIO_GUEST_QUEUE_SIZE + 1, 0x8000, UINT16_MAX};
-
-	for (unsigned i = 0; i < 3; i++) {
-		struct virtio_guest *guest = start(0);
-
-		put16(guest, guest->queue[0].driver_gpa + 2, idx[i]);
-		expect_broken_then_reset(guest, 0);
-	}
-	(void)state;
-}
-
-/* The same chain again while it is in flight. */
-static void chains_in_flight_again(void **state)
-{
-	for (unsigned packed = 0; packed < 2; packed++) {
-		struct virtio_guest *guest = start(packed ? VIRTIO_GUEST_PACKED : 0);
-		struct virtio_guest_buffer buffers[4] = {
-			{4096, 8, false}, {4096, 8, false}, {4096, 8, false}, {4096, 8, false}};
-
-		echo_of(guest)->hold = true;
-		for (unsigned i = 0; i < VIRTIO_GUEST_QUEUE_SIZE / 4; i++)
-			virtio_guest_add(guest, 0, buffers, 4);
-		virtio_guest_kick(guest, 0);
-		assert_false(needs_reset(guest));
-		assert_int_equal(echo_of(guest)->held_count, VIRTIO_GUEST_QUEUE_SIZE / 4);
-		virtio_guest_add(guest, 0, buffers, 1);
-		virtio_guest_kick(guest, 0);
-		assert_true(needs_reset(guest));
-		virtio_guest_destroy(guest);
-	}
-	(void)state;
-}
-
-static void add_indirect(struct virtio_guest *guest, uint64_t table_gpa, uint32_t len, uint16_t more_flags)
-{
-	const struct virtio_guest_buffer table = {table_gpa, len, false};
-	uint64_t desc = guest->queue[0].desc_gpa;
-	unsigned at = guest->ring & VIRTIO_GUEST_PACKED ? 14 : 12;
-	uint16_t flags;
-
-	virtio_guest_add_direct(guest, 0, &table, 1);
-	memcpy(&flags, virtio_guest_at(guest, desc + at, 2), 2);
-	put16(guest, desc + at, flags | 4 | more_flags);
-}
-
-static void hostile_indirect_tables(void **state)
-{
-	static const struct {
-		uint64_t gpa;
-		uint32_t len;
-		uint16_t flags;
-	} bad[] = {
-		{8192, 0, 0},                   /* no descriptor */
-		{8192, 8, 0},                   /* half a one */
-		{8192, 24, 0},                  /* one and a half */
-		{VIRTIO_GUEST_HOLE_GPA, 16, 0}, /* no memory */
-		{UINT64_MAX - 15, 32, 0},       /* wraps */
-		{8192, 16, 1},                  /* with a successor */
-	};
-
-	for (unsigned packed = 0; packed < 2; packed++) {
-		for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-			unsigned ring = VIRTIO_GUEST_INDIRECT | (packed ? VIRTIO_GUEST_PACKED : 0);
-			struct virtio_guest *guest = start(ring);
-
-			add_indirect(guest, bad[i].gpa, bad[i].len, bad[i].flags);
-			expect_broken_then_reset(guest, ring);
-		}
-	}
-	(void)state;
-}
-
-static void indirect_where_it_may_not_be(void **state)
-{
-	for (unsigned packed = 0; packed < 2; packed++) {
-		unsigned ring = packed ? VIRTIO_GUEST_PACKED : 0;
-		struct virtio_guest *guest = start(ring);
-		const struct virtio_guest_buffer buffer = {4096, 16, false};
-
-		/* Not negotiated. */
-		add_indirect(guest, 8192, 16, 0);
-		expect_broken_then_reset(guest, ring);
-		/* In an indirect table. */
-		ring |= VIRTIO_GUEST_INDIRECT;
-		guest = start(ring);
-		virtio_guest_add(guest, 0, &buffer, 1);
-		put16(guest, guest->free_gpa - 16 + (packed ? 14 : 12), 4);
-		expect_broken_then_reset(guest, ring);
-	}
-	(void)state;
-}
-
-/* 2.7.5.3.2: normal descriptors may come before the indirect one in a split ring. */
-static void indirect_after_direct(void **state)
-{
-	struct virtio_guest *guest = start(VIRTIO_GUEST_INDIRECT);
-	uint64_t gpa = virtio_guest_alloc(guest, 64, 16), table = virtio_guest_alloc(guest, 16, 16);
-	const struct virtio_guest_buffer buffers[] = {{gpa, 4, false},
-						      {table, 16, true /* must be ignored */}};
-	const uint64_t in = gpa + 32;
-	const uint32_t in_len = 8;
-	uint16_t id;
-	uint32_t len;
-
-	memcpy(virtio_guest_at(guest, gpa, 4), "abcd", 4);
-	memcpy(virtio_guest_at(guest, table, 8), &in, 8);
-	memcpy(virtio_guest_at(guest, table + 8, 4), &in_len, 4);
-	put16(guest, table + 12, 2);
-	virtio_guest_add_direct(guest, 0, buffers, 2);
-	put16(guest, guest->queue[0].desc_gpa + 16 + 12, 4 | 2);
-	virtio_guest_kick(guest, 0);
-	assert_true(virtio_guest_take(guest, 0, &id, &len));
-	assert_int_equal(len, 4);
-	assert_memory_equal(virtio_guest_at(guest, in, 4), "abcd", 4);
-	virtio_guest_destroy(guest);
-	(void)state;
-}
-
-/* A packed chain whose next descriptor is not available. */
-static void packed_chain_without_end(void **state)
-{
-	struct virtio_guest *guest = start(VIRTIO_GUEST_PACKED);
-	const struct virtio_guest_buffer buffer = {4096, 16, false};
-
-	virtio_guest_add(guest, 0, &buffer, 1);
-	put16(guest, guest->queue[0].desc_gpa + 14, 0x80 | 1);
-	expect_broken_then_reset(guest, VIRTIO_GUEST_PACKED);
-	(void)state;
-}
-
-/* Rings where there is no memory, or crooked; sizes that cannot be. */
-static void rings_out_of_place(void **state)
-{
-	static const uint64_t gpa[] = {VIRTIO_GUEST_HOLE_GPA, VIRTIO_GUEST_ROM_GPA, 4096 + 1, UINT64_MAX - 15,
-				       VIRTIO_GUEST_MORE_GPA - 16};
-
-	for (unsigned field = VIRTIO_QUEUE_DESC; field <= VIRTIO_QUEUE_DEVICE; field++) {
-		for (unsigned i = 0; i < 5; i++) {
-			struct virtio_guest *guest = virtio_guest_create();
-
-			virtio_guest_attach(guest, echo_create(guest));
-			assert_true(virtio_guest_negotiate(guest, 0, 0));
-			for (unsigned other = VIRTIO_QUEUE_DESC; other <= VIRTIO_QUEUE_DEVICE; other++)
-				virtio_queue_write(guest->virtio, 0, other, UINT64_MAX,
-						   other == field ? gpa[i] : 8192);
-			virtio_queue_enable(guest->virtio, 0);
-			virtio_guest_driver_ok(guest);
-			assert_true(needs_reset(guest));
-			assert_false(virtio_is_active(guest->virtio));
-			virtio_guest_kick(guest, 0);
-			assert_int_equal(echo_of(guest)->served, 0);
-			virtio_guest_destroy(guest);
-		}
-	}
-	(void)state;
-}
-
-static void sizes_that_cannot_be(void **state)
-{
-	static const uint64_t size[] = {0, 3, 63, 65, 128, 65536, 65536 + 16, UINT64_MAX};
-
-	for (unsigned i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
-		struct virtio_guest *guest = virtio_guest_create();
-
-		virtio_guest_attach(guest, echo_create(guest));
-		assert_true(virtio_guest_negotiate(guest, 0, 0));
-		virtio_queue_write(guest->virtio, 0, VIRTIO_QUEUE_SIZE, UINT64_MAX, size[i]);
-		for (unsigned field = VIRTIO_QUEUE_DESC; field <= VIRTIO_QUEUE_DEVICE; field++)
-			virtio_queue_write(guest->virtio, 0, field, UINT64_MAX, 8192 * field);
-		virtio_queue_enable(guest->virtio, 0);
-		virtio_guest_driver_ok(guest);
-		assert_true(needs_reset(guest));
-		virtio_guest_destroy(guest);
-	}
-	(void)state;
-}
-
 /* 2.8.10.1: a packed ring's size need not be a power of two. */
 static void a_packed_ring_of_any_size(void **state)
 {
@@ -738,6 +345,32 @@ static void a_packed_ring_of_any_size(void **state)
 	virtio_guest_driver_ok(guest);
 	for (unsigned i = 0; i < 50; i++)
 		assert_int_equal(virtio_guest_request(guest, 0, out, 2, in, 2), 2);
+	virtio_guest_destroy(guest);
+	(void)state;
+}
+
+/* 2.7.5.3.2: normal descriptors may come before the indirect one in a split ring. */
+static void indirect_after_direct(void **state)
+{
+	struct virtio_guest *guest = echo_start(VIRTIO_GUEST_INDIRECT);
+	uint64_t gpa = virtio_guest_alloc(guest, 64, 16), table = virtio_guest_alloc(guest, 16, 16);
+	const struct virtio_guest_buffer buffers[] = {{gpa, 4, false},
+						      {table, 16, true /* must be ignored */}};
+	const uint64_t in = gpa + 32;
+	const uint32_t in_len = 8;
+	uint16_t id;
+	uint32_t len;
+
+	memcpy(virtio_guest_at(guest, gpa, 4), "abcd", 4);
+	memcpy(virtio_guest_at(guest, table, 8), &in, 8);
+	memcpy(virtio_guest_at(guest, table + 8, 4), &in_len, 4);
+	echo_put16(guest, table + 12, 2);
+	virtio_guest_add_direct(guest, 0, buffers, 2);
+	echo_put16(guest, guest->queue[0].desc_gpa + 16 + 12, 4 | 2);
+	virtio_guest_kick(guest, 0);
+	assert_true(virtio_guest_take(guest, 0, &id, &len));
+	assert_int_equal(len, 4);
+	assert_memory_equal(virtio_guest_at(guest, in, 4), "abcd", 4);
 	virtio_guest_destroy(guest);
 	(void)state;
 }
@@ -756,19 +389,8 @@ int main(void)
 		cmocka_unit_test(a_pause_loses_nothing),
 		cmocka_unit_test(requests_have_storage),
 		cmocka_unit_test(iovecs_are_cut),
-		cmocka_unit_test(hostile_buffers),
-		cmocka_unit_test(too_many_pieces),
-		cmocka_unit_test(loops),
-		cmocka_unit_test(indices_outside),
-		cmocka_unit_test(available_index_jumps),
-		cmocka_unit_test(chains_in_flight_again),
-		cmocka_unit_test(hostile_indirect_tables),
-		cmocka_unit_test(indirect_where_it_may_not_be),
-		cmocka_unit_test(indirect_after_direct),
-		cmocka_unit_test(packed_chain_without_end),
-		cmocka_unit_test(rings_out_of_place),
-		cmocka_unit_test(sizes_that_cannot_be),
 		cmocka_unit_test(a_packed_ring_of_any_size),
+		cmocka_unit_test(indirect_after_direct),
 	};
 
 	return cmocka_run_group_tests_name("virtqueue", tests, NULL, NULL);

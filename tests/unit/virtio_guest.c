@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guest's side of virtio for tests: memory, start, announcements. The rings are virtio_guest_ring.c. */
-#include "virtio_guest.h"
+#include "tests/unit/virtio_guest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,11 +4,8 @@
  * for split and packed rings that behaves, or does exactly what it is told. Everything runs on the test's
  * thread; no thread runs the I/O loop but virtio_guest_run and _wait.
  *
- *     struct virtio_guest *guest = virtio_guest_create();
- *     struct device *device = rng_create(&guest->env, &config, &guest->err);
- *     virtio_guest_start(guest, device, VIRTIO_GUEST_SPLIT, 0);
- *     assert_int_equal(virtio_guest_request(guest, 0, NULL, 0, bytes, sizeof(bytes)), sizeof(bytes));
- *     virtio_guest_destroy(guest);     destroys the device, too
+ * A test creates a guest, then a device with guest->env, hands it to virtio_guest_start, and makes requests
+ * (virtio_guest_request). virtio_guest_destroy destroys the device as well.
  */
 #pragma once
 
@@ -21,9 +18,10 @@
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
-#define VIRTIO_GUEST_RAM_BYTES (4u << 20)             /* from 0 */
-#define VIRTIO_GUEST_MORE_GPA  VIRTIO_GUEST_RAM_BYTES /* a second region right behind it: buffers can cross  \
-						       */
+#define VIRTIO_GUEST_RAM_BYTES (4u << 20) /* from 0 */
+#define VIRTIO_GUEST_MORE_GPA                                                                                \
+	VIRTIO_GUEST_RAM_BYTES /* a second region right behind it: buffers can cross                         \
+				*/
 #define VIRTIO_GUEST_MORE_BYTES (1u << 20)
 #define VIRTIO_GUEST_ROM_GPA    (8u << 20)
 #define VIRTIO_GUEST_ROM_BYTES  (1u << 16)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver's side of split and packed rings, for tests. virtio 1.2, 2.7 and 2.8. */
-#include "virtio_guest.h"
+#include "tests/unit/virtio_guest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
