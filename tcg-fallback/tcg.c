@@ -12,6 +12,7 @@
 
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/tcg_state.h"
+#include "tcg-fallback/x86/disassemble.h"
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
@@ -350,6 +351,11 @@ static void tcg_vcpu_mem_forget(struct accel_vcpu *vcpu)
 	x86_cpu_post(vcpu->cpu, ATTENTION_TLB);
 }
 
+static void tcg_vcpu_instruction(struct accel_vcpu *vcpu, char *text, size_t size)
+{
+	x86_cpu_insn_text(vcpu->cpu, text, size);
+}
+
 static void tcg_set_a20(struct accel_vm *vm, bool enabled)
 {
 	x86_vm_set_a20(vm->engine, enabled);
@@ -398,6 +404,7 @@ const struct accel_ops tcg_accel_ops = {
 	.clock_set = tcg_clock_set,
 	.mem_forget = tcg_mem_forget,
 	.vcpu_mem_forget = tcg_vcpu_mem_forget,
+	.vcpu_instruction = tcg_vcpu_instruction,
 	.state_get = tcg_state_get,
 	.state_set = tcg_state_set,
 	.counters = tcg_counters,
