@@ -14,13 +14,14 @@
 struct accel_vm {
 	const struct accel_host *host;
 	uint8_t *ram; /* at guest-physical 0 */
+	bool is_other;
 };
 
 struct accel_vcpu {
 	struct accel_vm *vm;
 	unsigned index;
 	struct x86_cpu_state state;
-	atomic_bool kicked;
+	atomic_bool kicked, nmi;
 	pthread_mutex_t lock;
 	pthread_cond_t woken;
 };
@@ -48,6 +49,15 @@ static struct accel_vm *fake_vm_create(const struct accel_vm_config *config, str
 
 	if (vm)
 		vm->host = config->host;
+	return vm;
+}
+
+static struct accel_vm *other_vm_create(const struct accel_vm_config *config, struct err *err)
+{
+	struct accel_vm *vm = fake_vm_create(config, err);
+
+	if (vm)
+		vm->is_other = true;
 	return vm;
 }
 
@@ -128,6 +138,15 @@ static enum accel_exit fake_step(struct accel_vcpu *vcpu)
 		*code = 'f';
 		vcpu->state.rip++;
 		return ACCEL_EXIT_KICKED;
+	case 'x':
+		if (!vcpu->vm->is_other)
+			return ACCEL_EXIT_CANNOT_EXECUTE;
+		vcpu->state.gpr[X86_RAX]++;
+		vcpu->state.rip++;
+		return ACCEL_EXIT_KICKED;
+	case 'a': vcpu->state.rip += vcpu->vm->is_other; return ACCEL_EXIT_KICKED;
+	case 'n': vcpu->state.rip += vcpu->state.gpr[X86_RAX] == code[1] ? 2 : 0; return ACCEL_EXIT_KICKED;
+	case 'y': return ACCEL_EXIT_CANNOT_EXECUTE;
 	case 'l': return ACCEL_EXIT_KICKED;
 	case 'h': return ACCEL_EXIT_HALTED;
 	case 't': return ACCEL_EXIT_SHUTDOWN;
@@ -148,6 +167,15 @@ static enum accel_exit fake_vcpu_run(struct accel_vcpu *vcpu, struct err *err)
 	}
 	if (why == ACCEL_EXIT_FAILED)
 		err_set(err, -EIO, "no such instruction");
+	return why;
+}
+
+static enum accel_exit other_vcpu_run_blocks(struct accel_vcpu *vcpu, unsigned count, struct err *err)
+{
+	enum accel_exit why = ACCEL_EXIT_KICKED;
+
+	for (unsigned i = 0; i < count && why == ACCEL_EXIT_KICKED; i++)
+		why = fake_step(vcpu);
 	return why;
 }
 
@@ -181,7 +209,12 @@ static void fake_vcpu_startup(struct accel_vcpu *vcpu, uint8_t vector)
 
 static void fake_vcpu_pins_take(struct accel_vcpu *vcpu, struct accel_pins *pins)
 {
-	*pins = (struct accel_pins){.intr = false};
+	*pins = (struct accel_pins){.nmi = atomic_exchange(&vcpu->nmi, false)};
+}
+
+static void fake_vcpu_nmi(struct accel_vcpu *vcpu)
+{
+	atomic_store(&vcpu->nmi, true);
 }
 
 static int fake_state_get(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
@@ -197,17 +230,30 @@ static int fake_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *s
 {
 	if (state->gpr[X86_RBX] != 0x1234 && vcpu->index > 0)
 		return err_set(err, -EINVAL, "not the reset state");
+	if (vcpu->vm->is_other && atomic_load(&fake_other_refuses))
+		return err_set(err, atomic_exchange(&fake_other_refuses, 0), "other refuses");
 	vcpu->state = *state;
 	return 0;
 }
 
+_Atomic int fake_other_refuses;
+
 #define FAKE_OPS                                                                                             \
-	.capabilities = fake_capabilities, .vm_create = fake_vm_create, .vm_destroy = fake_vm_destroy,       \
-	.mem_map = fake_mem_map, .mem_unmap = fake_mem_unmap, .vcpu_create = fake_vcpu_create,               \
-	.vcpu_destroy = fake_vcpu_destroy, .vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait,           \
-	.vcpu_kick = fake_vcpu_kick, .vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_pin,                 \
-	.vcpu_smi = fake_vcpu_pin, .vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,            \
+	.capabilities = fake_capabilities, .vm_destroy = fake_vm_destroy, .mem_map = fake_mem_map,           \
+	.mem_unmap = fake_mem_unmap, .vcpu_create = fake_vcpu_create, .vcpu_destroy = fake_vcpu_destroy,     \
+	.vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait, .vcpu_kick = fake_vcpu_kick,                 \
+	.vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_nmi, .vcpu_smi = fake_vcpu_pin,                   \
+	.vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,                                       \
 	.vcpu_pins_take = fake_vcpu_pins_take, .state_get = fake_state_get, .state_set = fake_state_set
 
-const struct accel_ops fake_accel_ops = {.name = "fake", .probe = fake_probe, FAKE_OPS};
-const struct accel_ops absent_accel_ops = {.name = "absent", .probe = absent_probe, FAKE_OPS};
+const struct accel_ops fake_accel_ops = {
+	.name = "fake", .probe = fake_probe, .vm_create = fake_vm_create, FAKE_OPS};
+const struct accel_ops other_accel_ops = {
+	.name = "other",
+	.probe = fake_probe,
+	.vm_create = other_vm_create,
+	.vcpu_run_blocks = other_vcpu_run_blocks,
+	FAKE_OPS,
+};
+const struct accel_ops absent_accel_ops = {
+	.name = "absent", .probe = absent_probe, .vm_create = fake_vm_create, FAKE_OPS};
