@@ -52,6 +52,10 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--net)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--rng)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -81,7 +85,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --machine --serial --io-threads --virtio-transport --virtio-ring --disk --rng --share --console --balloon --pmem --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --machine --serial --io-threads --virtio-transport --virtio-ring --disk --net --rng --share --console --balloon --pmem --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;

@@ -5,9 +5,14 @@
 #define NETDEV_ROW(path_, type_, member_)                                                                    \
 	.path = (path_), .type = (type_), .offset = offsetof(struct netdev_config, member_)
 
+/* For completion; the check asks netdev_table itself. */
+static const struct option_choice netdev_backends[] = {
+	{"user", NULL}, {"tap", NULL}, {"passt", NULL}, {"socket", NULL}, {"fd", NULL}, {NULL, NULL},
+};
+
 const struct option netdev_options[] = {
 	{NETDEV_ROW("backend", OPTION_STRING, backend),
-	 .help = "What the card is connected to: user, tap, passt, socket or fd"},
+	 .help = "What the card is connected to: user, tap, passt, socket or fd", .choice = netdev_backends},
 	{NETDEV_ROW("mac", OPTION_STRING, mac), .metavar = "ADDRESS",
 	 .help = "The card's MAC address; the default is locally administered and the same at every start"},
 	{NETDEV_ROW("mtu", OPTION_UINT, mtu), .metavar = "BYTES", .help = "The MTU that the guest is told",

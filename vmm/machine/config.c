@@ -13,6 +13,7 @@
 #include "vmm/base/log.h"
 #include "vmm/core/chardev.h"
 #include "vmm/core/cpu_model_x86.h"
+#include "vmm/core/netdev.h"
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
@@ -232,6 +233,19 @@ const struct option machine_options[] = {
 	 .element = config_disk_fields,
 	 .element_size = sizeof(struct machine_disk),
 	 .keyed = true},
+	{.path = "net",
+	 .flag = "--net",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, net),
+	 .metavar = "BACKEND[,KEY=VALUE]...",
+	 .help = "A virtio network card, connected to the network by the backend: user (a network stack "
+		 "inside "
+		 "vmmctl, which needs no privilege), tap (an interface of the host), passt (the passt "
+		 "daemon), "
+		 "socket (another monitor), fd (a descriptor handed in); may be given more than once",
+	 .element = netdev_options,
+	 .element_size = sizeof(struct netdev_config),
+	 .keyed = true},
 	{.path = "rng",
 	 .flag = "--rng",
 	 .type = OPTION_RECORDS,
@@ -414,6 +428,17 @@ static int config_check_serial(const struct machine_config *config, struct err *
 	return 0;
 }
 
+static int config_check_net(const struct machine_config *config, struct err *err)
+{
+	const struct netdev_config *cards = config->net.item;
+
+	for (size_t i = 0; i < config->net.count; i++) {
+		if (netdev_config_check(&cards[i], err) < 0)
+			return err_prefix(err, "card %zu", i + 1);
+	}
+	return 0;
+}
+
 int machine_config_check(const struct machine_config *config, struct err *err)
 {
 	int code = config_check_boot(config, err);
@@ -426,6 +451,8 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		return code;
 	if (config_check_disks(config, err) < 0)
 		return config_wrong("disks", err);
+	if (config_check_net(config, err) < 0)
+		return config_wrong("net", err);
 	if (!x86_cpu_model_find(config->cpu_model, err))
 		return config_wrong("machine.cpu", err);
 	if (!board_find(config->board, err))

@@ -108,6 +108,7 @@ struct machine_config {
 	uint32_t virtio_transport;     /* enum virtio_transport_kind */
 	uint32_t virtio_ring;          /* enum virtio_ring_kind */
 	struct option_records disks;   /* struct machine_disk */
+	struct option_records net;     /* struct netdev_config */
 	struct option_records rng;     /* struct machine_rng */
 	struct option_records shares;  /* struct machine_share */
 	struct option_records balloon; /* struct machine_balloon */

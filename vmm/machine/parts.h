@@ -244,6 +244,7 @@ int machine_add_virtio(struct machine *machine, struct device *device, struct er
 /* virtio_*.c: the devices of one kind that the configuration asks for; 0, or -errno with a message that names
  * the flag. */
 int machine_add_disks(struct machine *machine, struct err *err);
+int machine_add_nets(struct machine *machine, struct err *err);
 int machine_add_rngs(struct machine *machine, struct err *err);
 int machine_add_shares(struct machine *machine, struct err *err);
 
