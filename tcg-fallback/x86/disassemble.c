@@ -63,13 +63,18 @@ static void put_number(const struct listing *l, uint64_t value)
 		text_append(l->text, l->size, "0x%" PRIx64, value);
 }
 
+static void put_override(const struct listing *l)
+{
+	if (l->in->seg == SEG_FS || l->in->seg == SEG_GS)
+		text_append(l->text, l->size, "%s:", l->in->seg == SEG_FS ? "fs" : "gs");
+}
+
 static void put_memory(const struct listing *l)
 {
 	const struct x86_insn *in = l->in;
 	const char *plus = "";
 
-	if (in->seg == SEG_FS || in->seg == SEG_GS)
-		text_append(l->text, l->size, "%s:", in->seg == SEG_FS ? "fs" : "gs");
+	put_override(l);
 	text_append(l->text, l->size, "[");
 	if (in->base == REG_RIP) {
 		put_number(l, l->rip + in->len + (uint64_t)in->disp);
@@ -157,7 +162,10 @@ static void put_operand(const struct listing *l, unsigned operand)
 	case 'I':
 	case 's': put_number(l, in->imm); return;
 	case 'J': put_number(l, l->rip + in->len + in->imm); return;
-	case 'O': text_append(l->text, l->size, "[0x%" PRIx64 "]", (uint64_t)in->disp); return;
+	case 'O':
+		put_override(l);
+		text_append(l->text, l->size, "[0x%" PRIx64 "]", (uint64_t)in->disp);
+		return;
 	case 'A': text_append(l->text, l->size, "0x%x:0x%" PRIx64, in->imm2, in->imm); return;
 	case 'X': text_append(l->text, l->size, "[si]"); return;
 	case 'Y': text_append(l->text, l->size, "es:[di]"); return;
