@@ -6,6 +6,7 @@ where they come from and caches what is made of them; knows nothing of monitors.
 import fcntl
 import gzip
 import os
+import re
 import subprocess
 import sys
 
@@ -66,6 +67,58 @@ def xen():
             with gzip.open(packed) as source, open(path + ".tmp", "wb") as copy:
                 copy.write(source.read())
             os.rename(path + ".tmp", path)
+    return path
+
+
+def module_needs(path):
+    """The names of the modules that this one needs, from its .modinfo section."""
+    with open(path, "rb") as file:
+        match = re.search(rb"\0depends=([^\0]*)\0", file.read())
+    return [name.decode() for name in match.group(1).split(b",") if name] if match else []
+
+
+def module_name(path):
+    return os.path.basename(path)[:-len(".ko")].replace("-", "_")
+
+
+def modules(*names):
+    """Modules of the cloud kernel and those that they need, in the order in which they must be loaded; not what it has
+    built in."""
+    paths = run_tool("debian-fetch", "linux-image-cloud-amd64", "lib/modules/*")
+    found = {module_name(path): path for path in paths if path.endswith(".ko")}
+    with open(next(path for path in paths if path.endswith("/modules.builtin")), encoding="ascii") as file:
+        built_in = {module_name(line.strip()) for line in file}
+    ordered = []
+
+    def add(name):
+        if name.replace("-", "_") in built_in:
+            return
+        path = found[name.replace("-", "_")]
+        for needed in module_needs(path):
+            add(needed)
+        if path not in ordered:
+            ordered.append(path)
+
+    for name in names:
+        add(name)
+    return ordered
+
+
+def initramfs_with(path, module_names, script=None, files=()):
+    """
+    An initramfs at `path` that loads modules, and has further files (host path, guest path) and a script that
+    `vmmctl_action=script` runs.
+    """
+    arguments = ["--output", path, "--compress", "none"]
+    for module in modules(*module_names):
+        arguments += ["--module", module]
+    if script is not None:
+        with open(path + ".script", "w", encoding="utf-8") as file:
+            file.write(script)
+        files = [*files, (path + ".script", "/script")]
+    for source, target in files:
+        arguments += ["--add", f"{source}={target}"]
+    run_tool("initramfs", *arguments)
     return path
 
 
