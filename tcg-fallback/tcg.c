@@ -197,6 +197,7 @@ static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct acce
 {
 	struct x86_cpuid_leaf leaves[X86_CPUID_ENTRIES_MAX];
 	struct accel_vcpu *vcpu = calloc(1, sizeof(*vcpu));
+	uint32_t words[X86_WORD_COUNT];
 
 	for (size_t i = 0; i < config->cpuid->count; i++) {
 		const struct x86_cpuid_entry *entry = &config->cpuid->entry[i];
@@ -219,6 +220,9 @@ static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct acce
 		return NULL;
 	}
 	vcpu->cpu->promises_more = tcg_promises_more(vcpu->cpu);
+	tcg_feature_words(words);
+	if (config->lenient)
+		x86_cpu_make_lenient(vcpu->cpu, words);
 	return vcpu;
 }
 

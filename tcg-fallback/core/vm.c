@@ -180,6 +180,14 @@ void x86_cpu_destroy(struct x86_cpu *cpu)
 	cpu_free(cpu);
 }
 
+void x86_cpu_make_lenient(struct x86_cpu *cpu, const uint32_t feature[X86_FEATURE_WORDS])
+{
+	cpu->lenient = true;
+	for (unsigned i = 0; i < X86_FEATURE_WORDS; i++)
+		cpu->feature[i] |= feature[i];
+	memcpy(cpu->code->decode.feature, cpu->feature, sizeof(cpu->feature));
+}
+
 void x86_cpu_post(struct x86_cpu *cpu, uint32_t attention)
 {
 	uint32_t old = atomic_fetch_or(&cpu->attention, attention);

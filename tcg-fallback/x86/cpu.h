@@ -304,6 +304,7 @@ struct x86_cpu {
 		bool has_code;
 		uint32_t code;
 	} resumed;
+	bool lenient;       /* executes also what CPUID does not tell of */
 	bool promises_more; /* CPUID has features that the engine lacks: what it does not know is no #UD */
 	bool nmi_masked;    /* between NMI and IRET */
 	bool halted, wait_for_sipi, shutdown;

@@ -173,6 +173,14 @@ static void put_operand(const struct listing *l, unsigned operand)
 	}
 }
 
+/* The operands of a string instruction do not tell their size. */
+static const char *string_suffix(const struct x86_insn *in, const struct x86_row *row)
+{
+	if (!(row->properties & X86_PROP_STRING))
+		return "";
+	return in->opsize == 8 ? "q" : in->opsize == 4 ? "d" : in->opsize == 2 ? "w" : "b";
+}
+
 void x86_insn_text(const struct x86_insn *in, unsigned bits, uint64_t rip, char *text, size_t size)
 {
 	const struct x86_row *row = &x86_rows[in->row];
@@ -183,7 +191,7 @@ void x86_insn_text(const struct x86_insn *in, unsigned bits, uint64_t rip, char 
 		text_append(text, size, "lock ");
 	if ((row->properties & X86_PROP_STRING) && in->rep != X86_REP_NONE)
 		text_append(text, size, in->rep == X86_REP_F3 ? "rep " : "repne ");
-	text_append(text, size, "%s", row->mnemonic);
+	text_append(text, size, "%s%s", row->mnemonic, string_suffix(in, row));
 	for (unsigned i = 0; i < 4 && row->operand[i] != OPD_NONE; i++) {
 		text_append(text, size, i ? ", " : " ");
 		put_operand(&l, row->operand[i]);

@@ -143,7 +143,7 @@ uint64_t x86_xsave_supported(const struct x86_cpu *cpu)
 			leaf = cpu->cpuid[i].eax | (uint64_t)cpu->cpuid[i].edx << 32;
 	for (unsigned i = 0; i < x86_xcomponent_count; i++)
 		built |= 1ull << x86_xcomponents[i].number;
-	return leaf & built;
+	return cpu->lenient ? built : leaf & built;
 }
 
 static uint64_t requested(const struct x86_cpu *cpu)

@@ -67,6 +67,9 @@ struct accel_vcpu_config {
 	unsigned index; /* 0 .. cpu_count - 1; also the APIC id */
 	unsigned cpu_count;
 	const struct x86_cpuid_table *cpuid; /* copied */
+	/* It helps out another accelerator's vCPU: like a CPU under a hypervisor it executes what it has, also
+	 * where the table does not tell the guest of it. */
+	bool lenient;
 };
 
 /*

@@ -10,6 +10,7 @@
 
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
+#include "vmm/machine/accel_switch.h"
 #include "vmm/machine/parts.h"
 
 const struct accel_ops *accel_other(const struct accel_ops *accel, struct err *err)
@@ -64,7 +65,11 @@ static int side_add_vcpu(struct machine *machine, struct machine_side *side, uns
 {
 	struct x86_cpuid_table cpuid;
 	const struct accel_vcpu_config config = {
-		.index = index, .cpu_count = machine->config.cpus, .cpuid = &cpuid};
+		.index = index,
+		.cpu_count = machine->config.cpus,
+		.cpuid = &cpuid,
+		.lenient = !accel_switch_is_prepared(machine),
+	};
 	int code = machine_cpuid_build(machine, index, &cpuid, err);
 
 	if (code < 0)

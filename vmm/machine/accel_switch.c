@@ -57,6 +57,11 @@ int accel_switch_prepare(struct machine *machine, struct err *err)
 	return 0;
 }
 
+bool accel_switch_is_prepared(const struct machine *machine)
+{
+	return machine->switching->prepared;
+}
+
 /* CPUs whose TSCs agree shall agree to the tick afterwards. */
 static void switch_align(struct accel_clock *clock, const struct accel_clock *first, uint64_t tsc_hz)
 {

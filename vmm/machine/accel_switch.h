@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,8 @@ struct machine;
 
 /* Narrows the CPU that the guest is offered to what both accelerators have; before the vCPUs are made. */
 int accel_switch_prepare(struct machine *machine, struct err *err);
+
+bool accel_switch_is_prepared(const struct machine *machine);
 
 /*
  * Moves the machine to the accelerator of this name ("kvm", "tcg"; NULL: the other one). The main thread

@@ -22,13 +22,14 @@
 
 /* Some milliseconds of the interpreter: no kick and no parking waits longer. */
 #define ASSIST_BLOCKS_MAX 65536
-/* Failures that come after less time on the accelerator than this, or than the help took, are frequent. */
-#define ASSIST_FREQUENT_NS (2 * NS_PER_MS)
+/* Failures that come after less time than this on the accelerator are frequent. */
+#define ASSIST_FREQUENT_NS (20 * NS_PER_MS)
 
 /* One assist under way. */
 struct assist {
 	struct machine_vcpu *vcpu;
 	const struct machine_side *host, *helper; /* who cannot, who can */
+	const struct err *why;                    /* what the host said */
 	struct x86_cpu_state *state;
 	struct accel_clock clock; /* as it was handed over */
 	uint64_t start_ns;
@@ -99,7 +100,7 @@ static unsigned assist_blocks(struct machine_vcpu *vcpu)
 	return assist->blocks;
 }
 
-static void assist_log(struct assist *assist, const struct err *why)
+static void assist_log(struct assist *assist)
 {
 	struct machine_vcpu *vcpu = assist->vcpu;
 	const struct x86_cpu_state *state = assist->state;
@@ -110,11 +111,12 @@ static void assist_log(struct assist *assist, const struct err *why)
 	log_limited(&vcpu->assist.limit, atomic_load(&vcpu->assist.count) ? LOG_INFO : LOG_WARNING,
 		    "CPU %u: %s; %s does it: rip=%04x:%016" PRIx64 " %s rflags=%" PRIx64 " cr0=%" PRIx64
 		    " cr3=%" PRIx64 " cr4=%" PRIx64 " efer=%" PRIx64,
-		    vcpu->index, why->message, assist->helper->ops->name, state->segment[X86_CS].selector,
-		    state->rip, text, state->rflags, state->cr0, state->cr3, state->cr4, state->efer);
+		    vcpu->index, assist->why->message, assist->helper->ops->name,
+		    state->segment[X86_CS].selector, state->rip, text, state->rflags, state->cr0, state->cr3,
+		    state->cr4, state->efer);
 }
 
-static int assist_give(struct assist *assist, const struct err *why, struct err *err)
+static int assist_give(struct assist *assist, struct err *err)
 {
 	const struct machine_side *host = assist->host;
 	const struct machine_side *helper = assist->helper;
@@ -131,7 +133,7 @@ static int assist_give(struct assist *assist, const struct err *why, struct err 
 	if (code == 0 && host->ops->clock_get && helper->ops->clock_set)
 		code = helper->ops->clock_set(helper->vcpu[cpu], &assist->clock, err);
 	if (code == 0)
-		assist_log(assist, why);
+		assist_log(assist);
 	return code;
 }
 
@@ -227,13 +229,16 @@ static enum accel_exit assist_end(struct assist *assist, enum accel_exit why, st
 	assist_count(assist);
 	if (why != ACCEL_EXIT_CANNOT_EXECUTE)
 		return why;
-	return assist_stood_still(assist, rip, rcx) ? ACCEL_EXIT_CANNOT_EXECUTE : ACCEL_EXIT_KICKED;
+	if (!assist_stood_still(assist, rip, rcx))
+		return ACCEL_EXIT_KICKED;
+	err_prefix(err, "%s, and %s cannot", assist->why->message, assist->helper->ops->name);
+	return ACCEL_EXIT_CANNOT_EXECUTE;
 }
 
 enum accel_exit assist_execute(struct machine_vcpu *vcpu, const struct err *why, struct err *err)
 {
 	struct machine *machine = vcpu->machine;
-	struct assist assist = {.vcpu = vcpu, .start_ns = clock_monotonic_ns()};
+	struct assist assist = {.vcpu = vcpu, .why = why, .start_ns = clock_monotonic_ns()};
 	enum accel_exit exit;
 
 	assist.host = &machine->side[machine->active_side];
@@ -250,7 +255,7 @@ enum accel_exit assist_execute(struct machine_vcpu *vcpu, const struct err *why,
 		return ACCEL_EXIT_KICKED;
 	}
 	assist.state = &assist.helper->state[vcpu->index];
-	if (assist_give(&assist, why, err) < 0)
+	if (assist_give(&assist, err) < 0)
 		return ACCEL_EXIT_FAILED;
 	exit = assist_run(&assist, err);
 	return assist_end(&assist, exit, err);
