@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Choosing and checking a network backend, and telling its client. Knows the kinds only through netdev_table.
+ * Choosing and checking a network backend. Knows the kinds only through netdev_table.
  * Which keys a kind takes is data of its class; the rows are netdev_options (netdev_options.c).
  */
 #include "vmm/core/netdev.h"
@@ -15,32 +15,6 @@
 /* Keys that every backend takes. */
 static const char *const netdev_common_keys[] = {"backend", "mac",    "mtu",  "rx_bps", "tx_bps",
 						 "rx_pps",  "tx_pps", "pcap", NULL};
-
-void netdev_attach(struct netdev *netdev, const struct netdev_client *client)
-{
-	netdev->client = client ? *client : (struct netdev_client){0};
-}
-
-void netdev_tell_readable(struct netdev *netdev, unsigned queue)
-{
-	if (netdev->client.readable)
-		netdev->client.readable(netdev->client.opaque, queue);
-}
-
-void netdev_tell_writable(struct netdev *netdev, unsigned queue)
-{
-	if (netdev->client.writable)
-		netdev->client.writable(netdev->client.opaque, queue);
-}
-
-void netdev_set_link(struct netdev *netdev, bool up)
-{
-	if (netdev->link_up == up)
-		return;
-	netdev->link_up = up;
-	if (netdev->client.link)
-		netdev->client.link(netdev->client.opaque, up);
-}
 
 static const struct netdev_class *netdev_find(const char *name, struct err *err)
 {
@@ -154,10 +128,4 @@ struct netdev *netdev_open(const struct netdev_env *env, const struct netdev_con
 		return netdev;
 	netdev_destroy(netdev);
 	return NULL;
-}
-
-void netdev_destroy(struct netdev *netdev)
-{
-	if (netdev)
-		netdev->ops->destroy(netdev);
 }
