@@ -89,7 +89,7 @@ class Qemu:
         return value << 1 | 1
 
     def can(self, feature):
-        return feature not in ("rss", "files", "crash", "triple-fault", "config")
+        return feature not in ("rss", "files", "crash", "triple-fault", "config", "disks")
 
     def command(self, guest, extra=()):
         serial = "mon:stdio" if guest.serial == "stdio" else guest.serial

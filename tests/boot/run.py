@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import cases  # noqa: E402
+import disk_cases  # noqa: E402,F401  pylint: disable=unused-import
 import guests  # noqa: E402
 import monitors  # noqa: E402
 
