@@ -167,6 +167,34 @@ static void test_frequencies_survive_linux_arithmetic(void **state)
 	}
 }
 
+/* An accelerator's local APICs may count at a rate of their own: the TSC's is a fraction of it then. */
+static void test_a_given_apic_timer_is_the_crystal(void **state)
+{
+	static const uint64_t rates[] = {1000000000, 2100000000, 2445123456,
+					 2000300000, 3999999000, 800000000};
+	struct x86_cpu_capabilities capabilities = everything();
+
+	capabilities.apic_timer_hz = 1000000000;
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+		struct x86_cpuid_table table;
+		const struct x86_cpuid_entry *entry;
+		uint64_t khz;
+
+		capabilities.tsc_hz = rates[i];
+		table = build("max", &capabilities, 0, 1);
+		entry = leaf(&table, 0x15, 0);
+		assert_int_equal(entry->ecx, 1000000000);
+		assert_int_equal(leaf(&table, 0x40000010, 0)->ebx, 1000000);
+		assert_true((uint64_t)entry->ecx / 1000 * entry->ebx <= UINT32_MAX);
+		khz = entry->ecx / 1000 * entry->ebx / entry->eax;
+		assert_in_range(khz, rates[i] / 1000 * 9999 / 10000, rates[i] / 1000 * 10001 / 10000);
+		if (i == 1)
+			assert_int_equal(khz, 2100000);
+		if (i == 2)
+			assert_in_range(khz, 2445120, 2445126);
+	}
+}
+
 static void test_hypervisor_leaf(void **state)
 {
 	struct x86_cpu_capabilities capabilities = everything();
@@ -213,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_xsave_follows_the_features),
 		cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_frequencies_survive_linux_arithmetic),
+		cmocka_unit_test(test_a_given_apic_timer_is_the_crystal),
 		cmocka_unit_test(test_hypervisor_leaf),
 		cmocka_unit_test(test_table_is_sorted_and_fits),
 	};

@@ -311,30 +311,75 @@ static void x86_build_xsave(struct x86_build *build)
 	entry->ebx = size_bytes;
 }
 
-/* TSC ticks in one of the crystal's: one, unless the rate would not fit the 32 bits of leaf 0x15's ECX. */
-static uint32_t x86_crystal_ratio(uint64_t tsc_hz)
+/* TSC rate = crystal * numerator / denominator. */
+struct x86_crystal {
+	uint64_t hz;
+	uint32_t numerator, denominator;
+};
+
+/*
+ * A fraction near tsc_hz / hz whose numerator Linux can multiply with the crystal's kHz in 32 bits: the last
+ * convergent of the continued fraction that is small enough, or, if that is nearer, the largest step towards
+ * the next. Some rates a little off a whole multiple are missed by 80 ppm: guests that need better take leaf
+ * 0x40000010 or the paravirtual clock.
+ */
+static struct x86_crystal x86_crystal_fraction(uint64_t tsc_hz, uint64_t hz)
 {
-	return (uint32_t)(tsc_hz / CPUID_CRYSTAL_HZ_MAX) + 1;
+	uint64_t numerator_max = UINT32_MAX / (hz / 1000 ? hz / 1000 : 1);
+	uint64_t rest_a = tsc_hz, rest_b = hz;
+	uint64_t p0 = 0, p1 = 1, q0 = 1, q1 = 0;
+
+	while (rest_b) {
+		uint64_t digit = rest_a / rest_b, rest = rest_a % rest_b;
+		uint64_t room = p1 ? (numerator_max - p0) / p1 : UINT64_MAX;
+		uint64_t step = digit < room ? digit : room;
+		uint64_t p2 = step * p1 + p0, q2 = step * q1 + q0;
+
+		/* A step of less than half the digit leads away. */
+		if (step < digit && step * 2 <= digit)
+			break;
+		p0 = p1;
+		p1 = p2;
+		q0 = q1;
+		q1 = q2;
+		if (step < digit)
+			break;
+		rest_a = rest_b;
+		rest_b = rest;
+	}
+	return (struct x86_crystal){.hz = hz, .numerator = (uint32_t)p1, .denominator = (uint32_t)q1};
+}
+
+/* The local APIC's timer runs at the crystal's rate. Where that is free, one tick of the TSC is one of the
+ * crystal's, unless the rate would not fit the 32 bits of leaf 0x15's ECX. */
+static struct x86_crystal x86_crystal(const struct x86_cpu_capabilities *capabilities)
+{
+	uint32_t ratio = (uint32_t)(capabilities->tsc_hz / CPUID_CRYSTAL_HZ_MAX) + 1;
+
+	if (capabilities->apic_timer_hz)
+		return x86_crystal_fraction(capabilities->tsc_hz, capabilities->apic_timer_hz);
+	return (struct x86_crystal){.hz = capabilities->tsc_hz / ratio, .numerator = ratio, .denominator = 1};
 }
 
 uint64_t x86_cpu_model_crystal_hz(const struct x86_cpu_capabilities *capabilities)
 {
-	return capabilities->tsc_hz / x86_crystal_ratio(capabilities->tsc_hz);
+	return x86_crystal(capabilities).hz;
 }
 
 /* Leaves 0x15 and 0x16: TSC rate = crystal * EBX / EAX. Linux multiplies kHz by EBX in 32 bits, so EBX is
  * kept small. */
 static void x86_build_frequencies(struct x86_build *build)
 {
+	const struct x86_crystal crystal = x86_crystal(build->capabilities);
 	uint64_t tsc_hz = build->capabilities->tsc_hz;
 	struct x86_cpuid_entry *entry;
 
 	if (tsc_hz == 0)
 		return;
 	entry = x86_leaf(build, 0x15);
-	entry->eax = 1;
-	entry->ebx = x86_crystal_ratio(tsc_hz);
-	entry->ecx = (uint32_t)x86_cpu_model_crystal_hz(build->capabilities);
+	entry->eax = crystal.denominator;
+	entry->ebx = crystal.numerator;
+	entry->ecx = (uint32_t)crystal.hz;
 	entry = x86_leaf(build, 0x16);
 	entry->eax = entry->ebx = (uint32_t)((tsc_hz + 500000) / 1000000);
 	entry->ecx = 100;
@@ -446,6 +491,8 @@ int x86_cpu_capabilities_meet(struct x86_cpu_capabilities *mine, const struct x8
 	if (mine->tsc_any_rate)
 		mine->tsc_hz = other->tsc_hz;
 	mine->tsc_any_rate &= other->tsc_any_rate;
+	if (!mine->apic_timer_hz)
+		mine->apic_timer_hz = other->apic_timer_hz;
 	if (strcmp(mine->hypervisor_signature, other->hypervisor_signature) != 0)
 		mine->hypervisor_signature[0] = '\0';
 	mine->kvmclock &= other->kvmclock;

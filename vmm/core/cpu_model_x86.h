@@ -49,6 +49,7 @@ struct x86_cpu_capabilities {
 	uint8_t phys_bits, virt_bits;
 	uint64_t tsc_hz;               /* rate at which the guest's TSC counts */
 	bool tsc_any_rate;             /* it can count at any other as well: at what leaf 0x15 says */
+	uint64_t apic_timer_hz;        /* rate of the local APIC's timer; 0: free, the TSC's is taken */
 	char hypervisor_signature[13]; /* leaf 0x40000000, 12 characters; "" for none */
 	/*
 	 * Who the host's CPU is, when it is that CPU that runs the guest: 12 characters, and leaf 1's EAX.
