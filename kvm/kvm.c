@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/log.h"
 
 #define MSR_APIC_BASE    0x01b
 #define MSR_TSC_DEADLINE 0x6e0
@@ -42,7 +43,7 @@ static int kvm_vm_filter_msrs(struct accel_vm *vm, struct err *err)
 			},
 	};
 
-	if (!kvm_can_filter_msrs(vm->kvm_fd))
+	if (kvm_has_lapic(vm) || !kvm_can_filter_msrs(vm->kvm_fd))
 		return 0;
 	if (ioctl(vm->vm_fd, KVM_ENABLE_CAP, &exits) < 0)
 		return err_set_errno(err, -errno, "kvm: cannot have MSR accesses handed out");
@@ -60,10 +61,26 @@ static void kvm_vm_want_failures(struct accel_vm *vm)
 			       ioctl(vm->vm_fd, KVM_ENABLE_CAP, &failures) == 0;
 }
 
+void kvm_say_once(struct accel_vm *vm, enum kvm_said what, const char *text)
+{
+	if (!(atomic_fetch_or(&vm->said, (uint32_t)what) & (uint32_t)what))
+		log_info("kvm: %s", text);
+}
+
+static void kvm_vm_probe(struct accel_vm *vm)
+{
+	int xsave = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+
+	vm->xsave_size_bytes = xsave > 0 ? (size_t)xsave : 0;
+	vm->has_read_only = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) > 0;
+	kvm_eventfd_probe(vm);
+	kvm_coalesced_probe(vm);
+}
+
 static int kvm_vm_open(struct accel_vm *vm, struct err *err)
 {
 	uint64_t identity = KVM_IDENTITY_GPA;
-	int size;
+	int size, code;
 
 	vm->kvm_fd = kvm_open(err);
 	if (vm->kvm_fd < 0)
@@ -82,7 +99,9 @@ static int kvm_vm_open(struct accel_vm *vm, struct err *err)
 	if (ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_SET_TSS_ADDR");
 	kvm_vm_want_failures(vm);
-	return kvm_vm_filter_msrs(vm, err);
+	kvm_vm_probe(vm);
+	code = kvm_irqchip_create(vm, err);
+	return code < 0 ? code : kvm_vm_filter_msrs(vm, err);
 }
 
 static void kvm_vm_destroy(struct accel_vm *vm)
@@ -91,6 +110,12 @@ static void kvm_vm_destroy(struct accel_vm *vm)
 		close(vm->vm_fd);
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
+	for (unsigned i = 0; i < KVM_SLOTS_MAX; i++)
+		free(vm->slot[i].dirty);
+	pthread_mutex_destroy(&vm->route_lock);
+	pthread_mutex_destroy(&vm->coalesced_lock);
+	pthread_mutex_destroy(&vm->dirty_lock);
+	pthread_mutex_destroy(&vm->msr_lock);
 	free(vm->vcpu);
 	free(vm);
 }
@@ -110,10 +135,16 @@ static struct accel_vm *kvm_vm_create(const struct accel_vm_config *config, stru
 	vm->host = config->host;
 	vm->vcpu = vcpus;
 	vm->cpu_count = config->cpu_count;
+	vm->irqchip = config->irqchip;
+	pthread_mutex_init(&vm->route_lock, NULL);
+	pthread_mutex_init(&vm->coalesced_lock, NULL);
+	pthread_mutex_init(&vm->dirty_lock, NULL);
+	pthread_mutex_init(&vm->msr_lock, NULL);
 	if (kvm_kick_signal_prepare(err) < 0 || kvm_vm_open(vm, err) < 0) {
 		kvm_vm_destroy(vm);
 		return NULL;
 	}
+	kvm_dirty_prepare(vm, config->dirty_ring);
 	return vm;
 }
 
@@ -174,6 +205,9 @@ static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *st
 	int code;
 
 	code = kvm_state_load(vcpu, state, err);
+	/* Its own local APIC has its own base. */
+	if (kvm_has_lapic(vcpu->vm))
+		return code;
 	if (code == 0 && host->apic_msr_read(host->opaque, vcpu->index, MSR_APIC_BASE, &apic_base))
 		code = kvm_state_set_apic_base(vcpu, apic_base, err);
 	if (code < 0)
@@ -187,8 +221,17 @@ static int kvm_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *st
 static size_t kvm_counters(struct accel_vm *vm, const char **names, uint64_t *values, size_t count)
 {
 	static const char *const counter_names[KVM_COUNTER_COUNT] = {
-		"kvm.exits",      "kvm.pio",     "kvm.mmio", "kvm.msr", "kvm.halts", "kvm.interrupt_windows",
-		"kvm.interrupts", "kvm.signals",
+		"kvm.exits",
+		"kvm.pio",
+		"kvm.mmio",
+		"kvm.msr",
+		"kvm.halts",
+		"kvm.interrupt_windows",
+		"kvm.interrupts",
+		"kvm.signals",
+		"kvm.coalesced",
+		"kvm.ioapic_eois",
+		"kvm.dirty_ring_full",
 	};
 
 	for (size_t i = 0; i < KVM_COUNTER_COUNT && i < count; i++) {
@@ -211,6 +254,7 @@ const struct accel_ops kvm_accel_ops = {
 	.vm_destroy = kvm_vm_destroy,
 	.mem_map = kvm_mem_map,
 	.mem_unmap = kvm_mem_unmap,
+	.mem_protect = kvm_mem_protect,
 	.vcpu_create = kvm_vcpu_create,
 	.vcpu_destroy = kvm_vcpu_destroy,
 	.vcpu_run = kvm_vcpu_run,
@@ -227,5 +271,22 @@ const struct accel_ops kvm_accel_ops = {
 	.clock_set = kvm_clock_set,
 	.state_get = kvm_state_save,
 	.state_set = kvm_state_set,
+	.irqchips = kvm_irqchips,
+	.irq_line = kvm_irq_line,
+	.msi_send = kvm_msi_send,
+	.ioapic_route = kvm_ioapic_route,
+	.irqfd_add = kvm_irqfd_add,
+	.irqfd_update = kvm_irqfd_update,
+	.irqfd_remove = kvm_irqfd_remove,
+	.ioeventfd_add = kvm_ioeventfd_add,
+	.ioeventfd_remove = kvm_ioeventfd_remove,
+	.coalesce = kvm_coalesce,
+	.irqchip_state_get = kvm_chips_save,
+	.irqchip_state_set = kvm_chips_load,
+	.lapic_state_get = kvm_lapic_save,
+	.lapic_state_set = kvm_lapic_load,
+	.dirty_log_start = kvm_dirty_start,
+	.dirty_log_fetch = kvm_dirty_fetch,
+	.dirty_log_stop = kvm_dirty_stop,
 	.counters = kvm_counters,
 };

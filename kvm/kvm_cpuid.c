@@ -132,6 +132,7 @@ static void kvm_capabilities_fill(int kvm_fd, const struct kvm_cpuid_buffer *cpu
 		.phys_bits = widths ? (uint8_t)widths->eax : 36,
 		.virt_bits = widths ? (uint8_t)(widths->eax >> 8) : 48,
 		.tsc_hz = kvm_tsc_hz(kvm_fd),
+		.apic_timer_hz = KVM_LAPIC_TIMER_HZ,
 		.hypervisor_signature = "KVMKVMKVM",
 		.kvmclock = paravirtual && (paravirtual->eax & BIT(KVM_FEATURE_CLOCKSOURCE2)),
 	};
@@ -139,8 +140,8 @@ static void kvm_capabilities_fill(int kvm_fd, const struct kvm_cpuid_buffer *cpu
 	for (unsigned word = 0; word < X86_WORD_COUNT; word++)
 		capabilities->feature[word] =
 			kvm_cpuid_word(cpuid, (enum x86_feature_word)word) & ~kvm_features_left_out[word];
-	/* The machine's APIC has both, where KVM lets it see the MSRs. */
-	if (kvm_can_filter_msrs(kvm_fd))
+	/* The machine's APIC has both, where KVM lets it see the MSRs; so has KVM's own. */
+	if (kvm_can_filter_msrs(kvm_fd) || ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
 		capabilities->feature[X86_WORD_1_ECX] |= BIT(21) | BIT(24);
 	else
 		capabilities->feature[X86_WORD_1_ECX] &= ~(BIT(21) | BIT(24));
@@ -188,8 +189,11 @@ int kvm_cpuid_set(struct accel_vcpu *vcpu, const struct x86_cpuid_table *table, 
 			.ecx = entry->ecx,
 			.edx = entry->edx,
 		};
-		if (entry->leaf == 1)
-			vcpu->signature = entry->eax;
+		if (entry->leaf != 1)
+			continue;
+		vcpu->signature = entry->eax;
+		if (!kvm_has_lapic(vcpu->vm) && !kvm_can_filter_msrs(vcpu->vm->kvm_fd))
+			cpuid->entry[i].ecx &= ~(BIT(21) | BIT(24));
 	}
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
 		code = err_set_errno(err, -errno, "kvm: KVM_SET_CPUID2");

@@ -3,12 +3,18 @@
  * section 5. */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/kvm_para.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
 #include "vmm/base/text.h"
+
+/* Newer than the headers of some hosts. */
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT 39
+#endif
 
 #define MSR_APIC_BASE    0x01b
 #define MSR_TSC_DEADLINE 0x6e0
@@ -101,6 +107,34 @@ static int kvm_exit_wrmsr(struct accel_vcpu *vcpu, struct err *err)
 	return 0;
 }
 
+/* Split: a level-triggered interrupt of our I/O APIC has been ended at a local APIC of KVM's. */
+static void kvm_exit_eoi(struct accel_vcpu *vcpu)
+{
+	const struct accel_host *host = vcpu->vm->host;
+
+	kvm_count(vcpu, KVM_COUNTER_EOI);
+	if (host->ioapic_eoi)
+		host->ioapic_eoi(host->opaque, vcpu->run->eoi.vector);
+}
+
+/* Exits that need nothing but to be gone on from. */
+static void kvm_exit_pass(struct accel_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_HYPERCALL:
+		/* No hypercall is offered to user space: there is none of this number. */
+		run->hypercall.ret = (uint64_t)-KVM_ENOSYS;
+		return;
+	case KVM_EXIT_X86_BUS_LOCK:
+		kvm_say_once(vcpu->vm, KVM_SAID_BUS_LOCK, "the guest locks the bus across cache lines");
+		return;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: kvm_count(vcpu, KVM_COUNTER_WINDOW); return;
+	default: return;
+	}
+}
+
 static const char *const kvm_exit_names[] = {
 	[KVM_EXIT_UNKNOWN] = "unknown to KVM",
 	[KVM_EXIT_EXCEPTION] = "exception",
@@ -124,6 +158,23 @@ static const char *const kvm_exit_names[] = {
 	[KVM_EXIT_X86_WRMSR] = "WRMSR",
 	[KVM_EXIT_DIRTY_RING_FULL] = "dirty ring full",
 	[KVM_EXIT_X86_BUS_LOCK] = "bus lock",
+	[KVM_EXIT_AP_RESET_HOLD] = "AP reset hold",
+	[KVM_EXIT_XEN] = "Xen",
+	[KVM_EXIT_NOTIFY] = "notify",
+	[KVM_EXIT_MEMORY_FAULT] = "memory fault",
+	[KVM_EXIT_WATCHDOG] = "watchdog",
+	[KVM_EXIT_S390_SIEIC] = "S/390",
+	[KVM_EXIT_S390_RESET] = "S/390 reset",
+	[KVM_EXIT_S390_UCONTROL] = "S/390 ucontrol",
+	[KVM_EXIT_S390_TSCH] = "S/390 TSCH",
+	[KVM_EXIT_S390_STSI] = "S/390 STSI",
+	[KVM_EXIT_DCR] = "PowerPC DCR",
+	[KVM_EXIT_OSI] = "PowerPC OSI",
+	[KVM_EXIT_PAPR_HCALL] = "PowerPC hypercall",
+	[KVM_EXIT_EPR] = "PowerPC EPR",
+	[KVM_EXIT_ARM_NISV] = "Arm data abort",
+	[KVM_EXIT_RISCV_SBI] = "RISC-V SBI",
+	[KVM_EXIT_RISCV_CSR] = "RISC-V CSR",
 };
 
 static const char *kvm_exit_name(uint32_t reason)
@@ -213,6 +264,13 @@ static enum accel_exit kvm_exit_last(struct accel_vcpu *vcpu, struct err *err)
 		err_set(err, -EIO, "kvm: the CPU refused to enter the guest, hardware reason 0x%" PRIx64,
 			(uint64_t)run->fail_entry.hardware_entry_failure_reason);
 		return ACCEL_EXIT_FAILED;
+	case KVM_EXIT_EXCEPTION:
+		err_set(err, -EIO, "kvm: the CPU took exception %u, error code 0x%x, out of the guest",
+			run->ex.exception, run->ex.error_code);
+		return ACCEL_EXIT_FAILED;
+	case KVM_EXIT_NOTIFY:
+		err_set(err, -EIO, "kvm: the CPU let no event in for too long, and its context is lost");
+		return ACCEL_EXIT_FAILED;
 	case KVM_EXIT_UNKNOWN:
 		err_set(err, -EIO, "kvm: an exit that KVM does not know, hardware reason 0x%" PRIx64,
 			(uint64_t)run->hw.hardware_exit_reason);
@@ -224,22 +282,53 @@ static enum accel_exit kvm_exit_last(struct accel_vcpu *vcpu, struct err *err)
 	}
 }
 
+/* A fault of the memory behind the guest's: a page of the host's that cannot be had. */
+void kvm_exit_error(const struct accel_vcpu *vcpu, int code, struct err *err)
+{
+	struct {
+		uint64_t flags, gpa, size_bytes;
+	} fault;
+
+	if (vcpu->run->exit_reason != KVM_EXIT_MEMORY_FAULT || (code != -EFAULT && code != -EHWPOISON)) {
+		err_set_errno(err, code, "kvm: KVM_RUN");
+		return;
+	}
+	/* The union's member of newer headers. */
+	memcpy(&fault, &vcpu->run->hw, sizeof(fault));
+	err_set_errno(err, code, "kvm: memory at 0x%" PRIx64 ", 0x%" PRIx64 " bytes, flags 0x%" PRIx64,
+		      fault.gpa, fault.size_bytes, fault.flags);
+}
+
 bool kvm_exit_handle(struct accel_vcpu *vcpu, enum accel_exit *why, struct err *err)
 {
+	*why = ACCEL_EXIT_FAILED;
 	switch (vcpu->run->exit_reason) {
 	case KVM_EXIT_IO: kvm_exit_pio(vcpu); return true;
 	case KVM_EXIT_MMIO: kvm_exit_mmio(vcpu); return true;
 	case KVM_EXIT_X86_RDMSR: kvm_exit_rdmsr(vcpu); return true;
-	case KVM_EXIT_X86_WRMSR: *why = ACCEL_EXIT_FAILED; return kvm_exit_wrmsr(vcpu, err) == 0;
+	case KVM_EXIT_X86_WRMSR: return kvm_exit_wrmsr(vcpu, err) == 0;
+	case KVM_EXIT_IOAPIC_EOI: kvm_exit_eoi(vcpu); return true;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		kvm_count(vcpu, KVM_COUNTER_RING_FULL);
+		return kvm_dirty_ring_full(vcpu->vm, err) == 0;
 	case KVM_EXIT_HLT:
+	case KVM_EXIT_AP_RESET_HOLD:
 		kvm_count(vcpu, KVM_COUNTER_HALT);
-		vcpu->mp_state = X86_MP_HALTED;
+		if (!kvm_has_lapic(vcpu->vm))
+			vcpu->mp_state = X86_MP_HALTED;
 		return true;
-	case KVM_EXIT_IRQ_WINDOW_OPEN: kvm_count(vcpu, KVM_COUNTER_WINDOW); return true;
+	case KVM_EXIT_NOTIFY:
+		if (!(vcpu->run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID))
+			return true;
+		*why = kvm_exit_last(vcpu, err);
+		return false;
 	case KVM_EXIT_SET_TPR: /* taken over after every exit */
+	case KVM_EXIT_TPR_ACCESS:
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_NMI: /* the host's own */
-	case KVM_EXIT_X86_BUS_LOCK: return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+	case KVM_EXIT_HYPERCALL:
+	case KVM_EXIT_X86_BUS_LOCK: kvm_exit_pass(vcpu); return true;
 	default: *why = kvm_exit_last(vcpu, err); return false;
 	}
 }

@@ -116,6 +116,8 @@ static void kvm_vcpu_give_cr8(struct accel_vcpu *vcpu)
 {
 	const struct accel_host *host = vcpu->vm->host;
 
+	if (kvm_has_lapic(vcpu->vm))
+		return;
 	vcpu->cr8_entered = host->cr8_read(host->opaque, vcpu->index);
 	vcpu->run->cr8 = vcpu->cr8_entered;
 }
@@ -124,7 +126,7 @@ static void kvm_vcpu_take_cr8(struct accel_vcpu *vcpu)
 {
 	const struct accel_host *host = vcpu->vm->host;
 
-	if (vcpu->run->cr8 != vcpu->cr8_entered)
+	if (!kvm_has_lapic(vcpu->vm) && vcpu->run->cr8 != vcpu->cr8_entered)
 		host->cr8_write(host->opaque, vcpu->index, vcpu->run->cr8);
 }
 
@@ -144,6 +146,7 @@ static int kvm_vcpu_enter(struct accel_vcpu *vcpu, uint32_t seen)
 	atomic_store(&vcpu->in_guest, false);
 	kvm_count(vcpu, KVM_COUNTER_EXITS);
 	kvm_vcpu_take_cr8(vcpu);
+	kvm_coalesced_drain(vcpu);
 	return code;
 }
 
@@ -179,7 +182,7 @@ enum accel_exit kvm_vcpu_run(struct accel_vcpu *vcpu, struct err *err)
 		if (code == 0)
 			return why;
 		if (code != -EINTR && code != -EAGAIN) {
-			err_set_errno(err, code, "kvm: KVM_RUN");
+			kvm_exit_error(vcpu, code, err);
 			return ACCEL_EXIT_FAILED;
 		}
 		if (kvm_vcpu_take(vcpu, KVM_ATTENTION_KICK))

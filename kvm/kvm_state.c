@@ -5,6 +5,7 @@
  * done.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -22,7 +23,60 @@ struct kvm_state {
 	struct kvm_vcpu_events events;
 	struct kvm_xcrs xcrs;
 	struct kvm_xsave xsave;
+	struct kvm_mp_state mp;
 };
+
+#define XSTATE_BV_OFFSET 512          /* in the XSAVE area: which components are in it */
+#define XSTATE_AMX       (3ull << 17) /* lie beyond the 4 KiB; no model offers them */
+
+/* A host with AMX has larger areas; what the guest can have lies in the first 4 KiB. */
+static int kvm_xsave_read(struct accel_vcpu *vcpu, struct kvm_xsave *xsave, struct err *err)
+{
+	size_t size_bytes = vcpu->vm->xsave_size_bytes;
+	struct kvm_xsave *large;
+	uint64_t components;
+	int code = 0;
+
+	if (size_bytes <= sizeof(*xsave)) {
+		if (ioctl(vcpu->fd, KVM_GET_XSAVE, xsave) < 0)
+			return err_set_errno(err, -errno, "kvm: KVM_GET_XSAVE");
+		return 0;
+	}
+	large = calloc(1, size_bytes);
+	if (!large)
+		return err_set(err, -ENOMEM, "kvm: no memory for the XSAVE area");
+	if (ioctl(vcpu->fd, KVM_GET_XSAVE2, large) < 0)
+		code = err_set_errno(err, -errno, "kvm: KVM_GET_XSAVE2");
+	memcpy(&components, (const char *)large + XSTATE_BV_OFFSET, sizeof(components));
+	if (code == 0 && (components & XSTATE_AMX))
+		code = err_set(err, -ENOTSUP, "kvm: the guest uses AMX, which the state does not hold");
+	memcpy(xsave, large, sizeof(*xsave));
+	free(large);
+	return code;
+}
+
+/* With KVM's own local APIC, KVM knows whether the CPU is halted or waits; else we do. */
+static enum x86_mp_state kvm_mp_save(const struct kvm_mp_state *mp)
+{
+	switch (mp->mp_state) {
+	case KVM_MP_STATE_HALTED:
+	case KVM_MP_STATE_AP_RESET_HOLD: return X86_MP_HALTED;
+	case KVM_MP_STATE_UNINITIALIZED:
+	case KVM_MP_STATE_INIT_RECEIVED: return X86_MP_WAIT_FOR_SIPI;
+	default: return X86_MP_RUNNABLE;
+	}
+}
+
+static struct kvm_mp_state kvm_mp_load(enum x86_mp_state state)
+{
+	switch (state) {
+	case X86_MP_HALTED: return (struct kvm_mp_state){KVM_MP_STATE_HALTED};
+	case X86_MP_WAIT_FOR_SIPI: return (struct kvm_mp_state){KVM_MP_STATE_INIT_RECEIVED};
+	case X86_MP_RUNNABLE:
+	case X86_MP_SHUTDOWN: break;
+	}
+	return (struct kvm_mp_state){KVM_MP_STATE_RUNNABLE};
+}
 
 static int kvm_state_read(struct accel_vcpu *vcpu, struct kvm_state *state, struct err *err)
 {
@@ -34,12 +88,12 @@ static int kvm_state_read(struct accel_vcpu *vcpu, struct kvm_state *state, stru
 		return err_set_errno(err, -errno, "kvm: KVM_GET_DEBUGREGS");
 	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &state->events) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_GET_VCPU_EVENTS");
-	if (ioctl(vcpu->fd, KVM_GET_XSAVE, &state->xsave) < 0)
-		return err_set_errno(err, -errno, "kvm: KVM_GET_XSAVE");
+	if (kvm_has_lapic(vcpu->vm) && ioctl(vcpu->fd, KVM_GET_MP_STATE, &state->mp) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_MP_STATE");
 	/* A host without XSAVE has no XCR0 to read. */
 	if (ioctl(vcpu->fd, KVM_GET_XCRS, &state->xcrs) < 0)
 		state->xcrs = (struct kvm_xcrs){.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = 1}};
-	return 0;
+	return kvm_xsave_read(vcpu, &state->xsave, err);
 }
 
 /* SREGS before XCRS (CR4.OSXSAVE), XCRS before XSAVE, events last: each would disturb what follows it here.
@@ -262,6 +316,8 @@ int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct 
 	memcpy(state->xsave, kvm.xsave.region, sizeof(state->xsave));
 	kvm_events_save(&kvm.events, state);
 	state->mp_state = vcpu->mp_state;
+	if (kvm_has_lapic(vcpu->vm) && vcpu->mp_state != X86_MP_SHUTDOWN)
+		state->mp_state = kvm_mp_save(&kvm.mp);
 	state->sipi_vector = atomic_load(&vcpu->sipi_vector);
 	return kvm_msr_save(vcpu, state, err);
 }
@@ -280,6 +336,18 @@ static int kvm_state_load_sregs(struct accel_vcpu *vcpu, const struct x86_cpu_st
 	sregs->cr4 = state->cr4;
 	sregs->cr8 = state->cr8;
 	sregs->efer = state->efer;
+	return 0;
+}
+
+/* What the CPU waits for is KVM's affair then, and it is always to be entered. */
+static int kvm_mp_write(struct accel_vcpu *vcpu, enum x86_mp_state state, struct err *err)
+{
+	struct kvm_mp_state mp = kvm_mp_load(state);
+
+	if (state != X86_MP_SHUTDOWN)
+		vcpu->mp_state = X86_MP_RUNNABLE;
+	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &mp) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_SET_MP_STATE");
 	return 0;
 }
 
@@ -305,6 +373,8 @@ int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, s
 	vcpu->run->cr8 = state->cr8;
 	vcpu->cr8_entered = state->cr8;
 	vcpu->mp_state = state->mp_state;
+	if (kvm_has_lapic(vcpu->vm))
+		return kvm_mp_write(vcpu, state->mp_state, err);
 	kvm_vcpu_refresh_anchor(vcpu, true);
 	return 0;
 }

@@ -33,7 +33,7 @@ static int kvm_vcpu_open(struct accel_vcpu *vcpu, struct err *err)
 	if (tsc_khz <= 0)
 		return err_set(err, -ENOTSUP, "kvm: the rate of the host's TSC is unknown");
 	vcpu->tsc_hz = (uint64_t)tsc_khz * 1000;
-	return 0;
+	return kvm_dirty_map_ring(vcpu, err);
 }
 
 struct accel_vcpu *kvm_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_config *config,
@@ -53,10 +53,10 @@ struct accel_vcpu *kvm_vcpu_create(struct accel_vm *vm, const struct accel_vcpu_
 	code = kvm_vcpu_open(vcpu, err);
 	if (code == 0)
 		code = kvm_cpuid_set(vcpu, config->cpuid, err);
-	if (code == 0) {
-		kvm_msr_find(vcpu);
+	if (code == 0)
+		code = kvm_msr_find(vcpu, err);
+	if (code == 0)
 		code = kvm_reset(vcpu, err);
-	}
 	if (code < 0) {
 		kvm_vcpu_destroy(vcpu);
 		return NULL;
@@ -70,6 +70,7 @@ void kvm_vcpu_destroy(struct accel_vcpu *vcpu)
 {
 	if (vcpu->index < vcpu->vm->cpu_count && vcpu->vm->vcpu[vcpu->index] == vcpu)
 		vcpu->vm->vcpu[vcpu->index] = NULL;
+	kvm_dirty_unmap_ring(vcpu);
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->vm->run_size_bytes);
 	if (vcpu->fd >= 0)

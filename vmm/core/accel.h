@@ -67,8 +67,8 @@ struct accel_vcpu_config {
 	unsigned index; /* 0 .. cpu_count - 1; also the APIC id */
 	unsigned cpu_count;
 	const struct x86_cpuid_table *cpuid; /* copied */
-	/* It helps out another accelerator's vCPU: like a CPU under a hypervisor it executes what it has, also
-	 * where the table does not tell the guest of it. */
+	/* It helps out another accelerator's vCPU: like a CPU under a hypervisor it executes what it has,
+	 * also where the table does not tell the guest of it. */
 	bool lenient;
 };
 
@@ -100,6 +100,7 @@ typedef void accel_dirty_fn(void *opaque, uint64_t gpa, uint64_t size_bytes);
 struct accel_vm_config {
 	const struct accel_host *host; /* borrowed, outlives the vm */
 	unsigned cpu_count;
+	bool dirty_ring; /* find written pages by rings of the vCPUs rather than bitmaps, where offered */
 	enum accel_irqchip irqchip; /* one of those that accel_ops.irqchips offers */
 	bool jit;                   /* tcg: translate hot code (--jit) */
 };
@@ -142,6 +143,9 @@ struct accel_ops {
 	/* Maps or unmaps guest memory; only while every vCPU is parked. */
 	int (*mem_map)(struct accel_vm *vm, const struct gmem_region *region, struct err *err);
 	int (*mem_unmap)(struct accel_vm *vm, uint64_t gpa, struct err *err);
+	/* A part of mapped memory (whole pages) becomes read-only, or is no more; -ENOTSUP. May be NULL. */
+	int (*mem_protect)(struct accel_vm *vm, uint64_t gpa, uint64_t size_bytes, bool read_only,
+			   struct err *err);
 	/* The host wrote guest memory: drop translations of it. Any thread. May be NULL. */
 	void (*mem_written)(struct accel_vm *vm, uint64_t gpa, uint64_t len);
 
@@ -232,9 +236,8 @@ struct accel_ops {
 	int (*coalesce)(struct accel_vm *vm, const struct accel_coalesced *range, struct err *err);
 
 	/*
-	 * The controllers' state, every vCPU parked: what the accelerator holds (KERNEL: all; SPLIT and OFF:
-	 * the paravirtual clock) is filled in or taken over, the rest left alone. The levels of lines are the
-	 * machine's: after a set it calls irq_line for each that is high.
+	 * The controllers' state, every vCPU parked; KERNEL. The levels of lines are the machine's: after a
+	 * set it calls irq_line for each.
 	 */
 	int (*irqchip_state_get)(struct accel_vm *vm, struct irqchip_state *state, struct err *err);
 	int (*irqchip_state_set)(struct accel_vm *vm, const struct irqchip_state *state, struct err *err);
@@ -246,7 +249,8 @@ struct accel_ops {
 	/*
 	 * Which pages does the guest write? start: from now on, none is dirty. fetch: fn for each piece
 	 * written since start or the last fetch, on the calling thread; a page may be named twice. Any
-	 * thread, one at a time; the guest may run. NULL: not offered.
+	 * thread; the guest may run, and what it writes meanwhile is in this one or the next: one with every
+	 * vCPU parked is complete. NULL: not offered.
 	 */
 	int (*dirty_log_start)(struct accel_vm *vm, struct err *err);
 	int (*dirty_log_fetch)(struct accel_vm *vm, accel_dirty_fn *fn, void *opaque, struct err *err);

@@ -32,6 +32,7 @@ struct bus_range {
 	const struct bus_ops *ops;
 	void *opaque;
 	pthread_mutex_t *lock; /* held during ops; NULL: the device takes care of itself */
+	bool late_writes; /* nobody waits for a write's effect: an accelerator may hold it back for a while */
 };
 
 struct bus *bus_create(const char *name, unsigned address_bits);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The neutral state of a PC's interrupt controllers, its interval timer and its paravirtual clock, as the
+ * The neutral state of a PC's interrupt controllers and its interval timer, as the
  * guest could observe it: what devices/legacy/{pic,ioapic,pit,lapic}.c and the controllers of an accelerator
  * (KVM's) both save and load. Registers are encoded as in the data sheets (8259A, 82093AA, 8254; Intel SDM
  * vol. 3, chapter 11); times are CLOCK_MONOTONIC in ns.
@@ -82,16 +82,9 @@ struct lapic_state {
 	uint64_t tsc_deadline; /* 0: not armed */
 };
 
-/* The paravirtual clock of a KVM guest. */
-struct pvclock_state {
-	bool valid;
-	uint64_t clock_ns; /* what a guest would read now */
-};
-
 /* Everything of a machine that is not a CPU's. */
 struct irqchip_state {
 	struct pic_state pic;
 	struct ioapic_state ioapic;
 	struct pit_state pit;
-	struct pvclock_state pvclock;
 };
