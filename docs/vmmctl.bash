@@ -34,6 +34,9 @@ _vmmctl() {
 		return ;;
 	--accel-switch-every)
 		return ;;
+	--irqchip)
+		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
+		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
 		return ;;
@@ -85,7 +88,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --machine --serial --io-threads --virtio-transport --virtio-ring --disk --net --rng --share --console --balloon --pmem --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --machine --serial --io-threads --virtio-transport --virtio-ring --disk --net --rng --share --console --balloon --pmem --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;

@@ -117,7 +117,8 @@ struct device *post_port_create(const struct device_env *env, struct err *err)
 					.size = 1,
 					.ops = &post_port_code_ops,
 					.opaque = port,
-					.lock = env->lock},
+					.lock = env->lock,
+					.late_writes = true},
 		    err))
 		goto fail;
 	if (bus_add(env->pio,

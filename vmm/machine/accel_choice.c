@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/core/accel.h"
+#include "vmm/machine/config.h"
 
 /* Accelerators that some build of vmmctl for this guest has: a message can tell "not here" from "no such
  * thing". */
@@ -113,4 +115,42 @@ const struct accel_ops *accel_choice_make(const char *name, char *reason, unsign
 	}
 	snprintf(reason, size, "%s, because it was asked for", name);
 	return accel;
+}
+
+const char *accel_choice_irqchip_name(enum accel_irqchip irqchip)
+{
+	switch (irqchip) {
+	case ACCEL_IRQCHIP_KERNEL: return "kernel";
+	case ACCEL_IRQCHIP_SPLIT: return "split";
+	case ACCEL_IRQCHIP_OFF:
+	case ACCEL_IRQCHIP_COUNT: break;
+	}
+	return "off";
+}
+
+int accel_choice_irqchip(const struct accel_ops *accel, uint32_t config_irqchip, enum accel_irqchip *irqchip,
+			 struct err *err)
+{
+	unsigned offered = accel->irqchips ? accel->irqchips() : 1u << ACCEL_IRQCHIP_OFF;
+
+	switch ((enum machine_irqchip)config_irqchip) {
+	case MACHINE_IRQCHIP_AUTO:
+		*irqchip = offered & 1u << ACCEL_IRQCHIP_KERNEL ? ACCEL_IRQCHIP_KERNEL : ACCEL_IRQCHIP_OFF;
+		if (accel->irqchips && *irqchip == ACCEL_IRQCHIP_OFF)
+			log_info("interrupt controllers: our own, for this host's %s has none", accel->name);
+		return 0;
+	case MACHINE_IRQCHIP_KERNEL: *irqchip = ACCEL_IRQCHIP_KERNEL; break;
+	case MACHINE_IRQCHIP_SPLIT: *irqchip = ACCEL_IRQCHIP_SPLIT; break;
+	case MACHINE_IRQCHIP_OFF: *irqchip = ACCEL_IRQCHIP_OFF; break;
+	}
+	if (offered & 1u << *irqchip)
+		return 0;
+	if (!accel->irqchips)
+		return err_set(
+			err, -ENOTSUP,
+			"--irqchip (machine.irqchip): the accelerator %s has no interrupt controllers of "
+			"its own: only off and auto make sense with it",
+			accel->name);
+	return err_set(err, -ENOTSUP, "--irqchip (machine.irqchip): this host's %s cannot do %s", accel->name,
+		       accel_choice_irqchip_name(*irqchip));
 }

@@ -3,7 +3,8 @@
  * accel_table. */
 #pragma once
 
-struct accel_ops;
+#include "vmm/core/accel.h"
+
 struct err;
 
 /* 0 when name is "auto" or built in; else -EINVAL with a message that names what there is. */
@@ -21,3 +22,12 @@ const struct accel_ops *accel_choice_make(const char *name, char *reason, unsign
  * (of size bytes) becomes a phrase about the latter, or empty. 0, or -errno with err saying what is wrong.
  */
 int accel_choice_judge(const struct accel_ops *accel, char *finding, unsigned long size, struct err *err);
+
+/*
+ * Where the interrupt controllers are with this accelerator: config_irqchip is an enum machine_irqchip.
+ * -ENOTSUP with a message that names --irqchip when what was asked for cannot be had.
+ */
+int accel_choice_irqchip(const struct accel_ops *accel, uint32_t config_irqchip, enum accel_irqchip *irqchip,
+			 struct err *err);
+/* "kernel", "split" or "off". */
+const char *accel_choice_irqchip_name(enum accel_irqchip irqchip);

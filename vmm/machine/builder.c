@@ -47,6 +47,8 @@ static int builder_add_accel(struct machine *machine, struct err *err)
 	if (!machine->accel)
 		return -ENODEV;
 	log_info("accelerator: %s", reason);
+	if (accel_choice_irqchip(machine->accel, machine->config.irqchip, &machine->irqchip, err) < 0)
+		return -ENOTSUP;
 	if (machine->accel->capabilities(&machine->capabilities, err) < 0)
 		return err_prefix(err, "accelerator %s", machine->accel->name);
 	if (!machine->accel->vcpu_tsc_to_monotonic_ns)
@@ -80,7 +82,11 @@ static int builder_add_memory(struct machine *machine, struct err *err)
 
 static int builder_add_vm(struct machine *machine, struct err *err)
 {
-	const struct accel_vm_config vm_config = {.host = &machine->host, .cpu_count = machine->config.cpus};
+	const struct accel_vm_config vm_config = {
+		.host = &machine->host,
+		.cpu_count = machine->config.cpus,
+		.irqchip = machine->irqchip,
+	};
 	int code = 0;
 
 	machine->vm = machine->accel->vm_create(&vm_config, err);

@@ -44,6 +44,14 @@ static const struct option_choice config_cpu_models[] = {
 	{"max", NULL},
 	{NULL, NULL},
 };
+static const struct option_choice config_irqchips[] = {
+	{"auto", "kernel where the accelerator has it, else off"},
+	{"kernel", "PIC, I/O APIC, PIT and local APICs are the accelerator's (KVM)"},
+	{"split", "the local APICs are the accelerator's, the others ours"},
+	{"off", "all are ours; the only choice with tcg"},
+	{NULL, NULL},
+};
+
 static const struct option_choice config_accels[] = {
 	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
 static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
@@ -180,6 +188,14 @@ const struct option machine_options[] = {
 		 "implies",
 	 .default_text = "never",
 	 .max = 3600000},
+	{.path = "machine.irqchip",
+	 .flag = "--irqchip",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, irqchip),
+	 .metavar = "WHERE",
+	 .help = "Where the interrupt controllers and the PIT are; the guest sees no difference",
+	 .default_text = "auto",
+	 .choice = config_irqchips},
 	{.path = "machine.board",
 	 .flag = "--machine",
 	 .type = OPTION_STRING,

@@ -89,6 +89,14 @@ struct machine_pmem {
 	bool readonly;
 };
 
+/* machine_config.irqchip, in the order of its choices. */
+enum machine_irqchip {
+	MACHINE_IRQCHIP_AUTO,
+	MACHINE_IRQCHIP_KERNEL,
+	MACHINE_IRQCHIP_SPLIT,
+	MACHINE_IRQCHIP_OFF
+};
+
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
@@ -102,6 +110,7 @@ struct machine_config {
 	char *accel;                    /* "auto" or a name of accel_table */
 	bool accel_switch;              /* the guest's CPU is one that both accelerators have */
 	uint32_t accel_switch_every_ms; /* 0: never by itself */
+	uint32_t irqchip;               /* enum machine_irqchip */
 	struct option_strings serial;   /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;

@@ -300,6 +300,23 @@ static void intr_pio_doorbell_removed(void *opaque, const struct bus_doorbell *d
 	machine->accel->ioeventfd_remove(machine->vm, ACCEL_BUS_PIO, doorbell);
 }
 
+/* Opaque of intr_coalesce. */
+struct intr_bus {
+	struct machine *machine;
+	enum accel_bus bus;
+};
+
+static void intr_coalesce(void *opaque, const struct bus_range *range)
+{
+	const struct intr_bus *bus = opaque;
+	const struct accel_coalesced coalesced = {
+		.bus = bus->bus, .address = range->base, .size = (uint32_t)range->size};
+	struct err err = {0};
+
+	if (range->late_writes && bus->machine->accel->coalesce(bus->machine->vm, &coalesced, &err) < 0)
+		log_debug("writes to %s are not gathered: %s", range->name, err.message);
+}
+
 /* Doorbells and irqfds with the accelerator, where it can have them. */
 static void intr_open(struct machine *machine)
 {
@@ -313,6 +330,10 @@ static void intr_open(struct machine *machine)
 		bus_doorbell_listen(machine->pio, &pio);
 	}
 	machine_irqfds_attach(machine->irqfds);
+	if (!machine->accel->coalesce)
+		return;
+	bus_for_each(machine->mmio, intr_coalesce, &(struct intr_bus){machine, ACCEL_BUS_MMIO});
+	bus_for_each(machine->pio, intr_coalesce, &(struct intr_bus){machine, ACCEL_BUS_PIO});
 }
 
 void machine_intr_close(struct machine *machine)
