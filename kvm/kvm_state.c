@@ -5,6 +5,7 @@
  * done.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -351,6 +352,22 @@ static int kvm_mp_write(struct accel_vcpu *vcpu, enum x86_mp_state state, struct
 	return 0;
 }
 
+/* Some KVMs accept a mode that they cannot run, and change it. */
+static int kvm_state_verify(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
+{
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_SREGS");
+	if (sregs.cr0 == state->cr0 && sregs.cr4 == state->cr4 && sregs.efer == state->efer)
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "this KVM does not take CR0 0x%" PRIx64 " CR4 0x%" PRIx64 " EFER 0x%" PRIx64
+		       ": it makes CR0 0x%" PRIx64 " CR4 0x%" PRIx64 " EFER 0x%" PRIx64 " of them",
+		       state->cr0, state->cr4, state->efer, (uint64_t)sregs.cr0, (uint64_t)sregs.cr4,
+		       (uint64_t)sregs.efer);
+}
+
 int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err)
 {
 	struct kvm_vcpu_events events = kvm_events_load(state);
@@ -364,6 +381,8 @@ int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, s
 	memcpy(kvm.xsave.region, state->xsave, sizeof(kvm.xsave.region));
 	if (code == 0)
 		code = kvm_state_write(vcpu, &kvm, err);
+	if (code == 0)
+		code = kvm_state_verify(vcpu, state, err);
 	if (code == 0)
 		code = kvm_msr_load(vcpu, state, err);
 	if (code < 0)
