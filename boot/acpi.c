@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fixed ACPI tables. ACPI 6.5, 5.2: RSDP (5.2.5), RSDT (5.2.7), XSDT (5.2.8), FADT (5.2.9), FACS
- * (5.2.10), MADT (5.2.12). In memory, in this order: RSDP, FACS, DSDT, FADT, MADT, RSDT, XSDT.
+ * (5.2.10), MADT (5.2.12). In memory, in this order: RSDP, FACS, DSDT, FADT, MADT, MCFG where there is PCI,
+ * RSDT, XSDT.
  */
 #include "boot/acpi.h"
 
@@ -119,6 +120,16 @@ struct acpi_madt_x2apic_nmi {
 	uint8_t lint, reserved[3];
 } __attribute__((packed));
 
+/* PCI Firmware 3.3, 4.1.2. */
+struct acpi_mcfg {
+	struct acpi_header header;
+	uint8_t reserved1[8];
+	uint64_t ecam_gpa;
+	uint16_t segment;
+	uint8_t first_bus, last_bus, reserved2[4];
+} __attribute__((packed));
+
+static_assert(sizeof(struct acpi_mcfg) == 60, "MCFG of one segment");
 static_assert(sizeof(struct acpi_header) == ACPI_HEADER_SIZE, "ACPI header");
 static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
 static_assert(offsetof(struct acpi_fadt, flags) == 112, "FADT flags");
@@ -364,6 +375,20 @@ static uint32_t acpi_write_madt(const struct boot_x86_config *config, struct acp
 	return gpa;
 }
 
+static uint32_t acpi_write_mcfg(const struct boot_pci *pci, struct acpi_area *area)
+{
+	struct acpi_mcfg mcfg = {
+		.header = acpi_make_header("MCFG", 1, sizeof(mcfg)),
+		.ecam_gpa = pci->ecam_gpa,
+		.last_bus = pci->last_bus,
+	};
+	uint32_t gpa = acpi_align(area);
+
+	acpi_append(area, &mcfg, sizeof(mcfg));
+	acpi_seal(area, gpa);
+	return gpa;
+}
+
 /* RSDT with 4-byte, XSDT with 8-byte pointers. */
 static uint32_t acpi_write_root(const char *signature, const uint32_t *table_gpa, size_t count,
 				size_t pointer_size, struct acpi_area *area)
@@ -396,15 +421,18 @@ int acpi_build(const struct boot_x86_config *config, uint64_t gpa, uint8_t *out,
 {
 	struct acpi_area area = {.data = out, .room = room, .gpa = gpa};
 	struct acpi_rsdp rsdp = {0};
-	uint32_t facs, dsdt, table[2], rsdt, xsdt;
+	uint32_t facs, dsdt, table[3], rsdt, xsdt;
+	size_t count = 2;
 
 	acpi_append(&area, &rsdp, sizeof(rsdp));
 	facs = acpi_write_facs(&area);
 	dsdt = acpi_write_dsdt(config, &area);
 	table[0] = acpi_write_fadt(config, facs, dsdt, &area);
 	table[1] = acpi_write_madt(config, &area);
-	rsdt = acpi_write_root("RSDT", table, 2, 4, &area);
-	xsdt = acpi_write_root("XSDT", table, 2, 8, &area);
+	if (config->pci.ecam_gpa)
+		table[count++] = acpi_write_mcfg(&config->pci, &area);
+	rsdt = acpi_write_root("RSDT", table, count, 4, &area);
+	xsdt = acpi_write_root("XSDT", table, count, 8, &area);
 	if (area.is_full)
 		return err_set(err, -ENOSPC,
 			       "ACPI tables of %u CPUs and %zu devices need more than %zu bytes",

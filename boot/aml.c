@@ -247,3 +247,37 @@ void aml_memory32(struct aml *aml, uint32_t base, uint32_t size)
 	aml_bytes(aml, &base, sizeof(base));
 	aml_bytes(aml, &size, sizeof(size));
 }
+
+/*
+ * 6.4.3.5, address space descriptors: type, general flags (minimum and maximum fixed, positive decode,
+ * producer), type's own flags, then granularity, minimum, maximum, translation and length in the descriptor's
+ * width.
+ */
+static void aml_address_space(struct aml *aml, const uint8_t head[6], uint64_t first, uint64_t last,
+			      unsigned width)
+{
+	const uint64_t field[] = {0, first, last, 0, last - first + 1};
+
+	aml_bytes(aml, head, 6);
+	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
+		aml_bytes(aml, &field[i], width);
+}
+
+void aml_bus_numbers(struct aml *aml, uint8_t first, uint8_t last)
+{
+	static const uint8_t head[] = {0x88, 0x0d, 0x00, 0x02, 0x0c, 0x00};
+
+	aml_address_space(aml, head, first, last, 2);
+}
+
+void aml_memory_window(struct aml *aml, uint64_t base, uint64_t size)
+{
+	static const uint8_t dword[] = {0x87, 0x17, 0x00,
+					0x00, 0x0c, 0x01}; /* read and write, not cacheable */
+	static const uint8_t qword[] = {0x8a, 0x2b, 0x00, 0x00, 0x0c, 0x01};
+
+	if (base + (size - 1) <= UINT32_MAX)
+		aml_address_space(aml, dword, base, base + (size - 1), 4);
+	else
+		aml_address_space(aml, qword, base, base + (size - 1), 8);
+}

@@ -38,6 +38,10 @@ void aml_string(struct aml *aml, const char *text);
  * string. */
 void aml_hardware_id(struct aml *aml, const char *id);
 
+/* Resource descriptors of a bridge: what it passes on to its bus. */
+void aml_bus_numbers(struct aml *aml, uint8_t first, uint8_t last);
+void aml_memory_window(struct aml *aml, uint64_t base, uint64_t size); /* of 32 bits if it lies below 4 GiB */
+
 /* Resource descriptors, between begin and end of resources. */
 void aml_io_ports(struct aml *aml, uint16_t base, uint8_t count);
 void aml_isa_irq(struct aml *aml, unsigned irq);                  /* 0-15, edge, active high */

@@ -46,6 +46,16 @@ struct boot_acpi_hardware {
 	uint8_t sleep_type_s5; /* SLP_TYPa that means power off */
 };
 
+/* A PCI host bridge with bus 0 and up, as the board wired it. */
+struct boot_pci {
+	uint64_t ecam_gpa; /* 1 MiB a bus; 0: there is no PCI */
+	uint8_t last_bus;
+	uint64_t low_gpa, low_size;   /* window below 4 GiB */
+	uint64_t high_gpa, high_size; /* above; size 0: none */
+	const uint8_t *gsi; /* gsi_count of them: pin p (0-3) of slot s is gsi[(s + p) % gsi_count] */
+	unsigned gsi_count;
+};
+
 struct boot_x86_config {
 	enum boot_protocol protocol;
 	const char *kernel_path;
@@ -66,6 +76,7 @@ struct boot_x86_config {
 	bool no_acpi;        /* leave out the ACPI tables: MP table only */
 	bool no_mptable;     /* leave out the MP table */
 	struct boot_acpi_hardware acpi;
+	struct boot_pci pci;
 
 	const struct device_description *const *device; /* those with acpi_hid become nodes of the DSDT */
 	size_t device_count;

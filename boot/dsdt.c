@@ -12,9 +12,13 @@
 #include "boot/aml.h"
 #include "boot/boot.h"
 
-#define DSDT_KEYBOARD_HID "PNP0303"
-#define DSDT_MOUSE_HID    "PNP0F13"
-#define DSDT_ISA_IRQS     16
+#define DSDT_KEYBOARD_HID   "PNP0303"
+#define DSDT_MOUSE_HID      "PNP0F13"
+#define DSDT_ISA_IRQS       16
+#define DSDT_PCI_SLOTS      32
+#define DSDT_PCI_PINS       4
+#define DSDT_PCI_PORTS      0xcf8
+#define DSDT_PCI_PORT_COUNT 8
 
 static void dsdt_write_processors(const struct boot_x86_config *config, struct aml *aml)
 {
@@ -110,11 +114,56 @@ static void dsdt_write_devices(const struct boot_x86_config *config, struct aml 
 	}
 }
 
+/* _PRT, 6.2.13: which interrupt each pin of each slot reaches. */
+static void dsdt_write_pci_interrupts(const struct boot_pci *pci, struct aml *aml)
+{
+	aml_name(aml, "_PRT");
+	aml_begin_package(aml, DSDT_PCI_SLOTS * DSDT_PCI_PINS);
+	for (unsigned slot = 0; slot < DSDT_PCI_SLOTS; slot++) {
+		for (unsigned pin = 0; pin < DSDT_PCI_PINS; pin++) {
+			aml_begin_package(aml, 4);
+			aml_integer(aml, slot << 16 | 0xffff);
+			aml_integer(aml, pin);
+			aml_integer(aml, 0);
+			aml_integer(aml, pci->gsi[(slot + pin) % pci->gsi_count]);
+			aml_end(aml);
+		}
+	}
+	aml_end(aml);
+}
+
+/* PCI Firmware 3.3, 4.1: buses, CONFADD and CONFDATA, and the windows of memory. */
+static void dsdt_write_pci(const struct boot_pci *pci, struct aml *aml)
+{
+	if (!pci->ecam_gpa)
+		return;
+	aml_begin_device(aml, "PCI0");
+	aml_name(aml, "_HID");
+	aml_hardware_id(aml, "PNP0A03");
+	aml_name(aml, "_UID");
+	aml_integer(aml, 0);
+	aml_name(aml, "_BBN");
+	aml_integer(aml, 0);
+	aml_name(aml, "_SEG");
+	aml_integer(aml, 0);
+	aml_name(aml, "_CRS");
+	aml_begin_resources(aml);
+	aml_bus_numbers(aml, 0, pci->last_bus);
+	aml_io_ports(aml, DSDT_PCI_PORTS, DSDT_PCI_PORT_COUNT);
+	aml_memory_window(aml, pci->low_gpa, pci->low_size);
+	if (pci->high_size)
+		aml_memory_window(aml, pci->high_gpa, pci->high_size);
+	aml_end_resources(aml);
+	dsdt_write_pci_interrupts(pci, aml);
+	aml_end(aml);
+}
+
 void acpi_write_dsdt_body(const struct boot_x86_config *config, struct aml *aml)
 {
 	aml_begin_scope(aml, "_SB_");
 	dsdt_write_processors(config, aml);
 	dsdt_write_devices(config, aml);
+	dsdt_write_pci(&config->pci, aml);
 	aml_end(aml);
 	aml_name(aml, "_S5_");
 	aml_begin_package(aml, 4);

@@ -5,8 +5,8 @@
  *
  * The register shares its address with the second byte of PCI's CONFADD (0xcf8), and the access's size tells
  * them apart: the chipset takes double words at 0xcf8 as CONFADD and anything smaller as I/O ports. So the
- * range is all four bytes; there is no PCI here, and a guest that looks for it by double words must not reset
- * the machine.
+ * range is all four bytes; double words go to the PCI host bridge, if there is one, and never reset the
+ * machine.
  *
  *   7..4: 0      3: full reset (power cycle), kept      2: rising edge resets      1: hard, else CPU only 0:
  * 0
@@ -39,6 +39,8 @@ static uint64_t reset_port_read(void *opaque, uint64_t offset, unsigned size_byt
 	const unsigned at = RESET_PORT_ADDRESS - CONFADD_ADDRESS;
 	uint64_t value = UINT64_MAX;
 
+	if (size_bytes == CONFADD_SIZE && port->config.confadd_read)
+		return port->config.confadd_read(port->config.confadd_opaque);
 	if (size_bytes < CONFADD_SIZE && at - offset < size_bytes)
 		value ^= (uint64_t)(uint8_t)~port->value << 8 * (at - offset);
 	return value;
@@ -50,6 +52,8 @@ static void reset_port_write(void *opaque, uint64_t offset, uint64_t value, unsi
 	const unsigned at = RESET_PORT_ADDRESS - CONFADD_ADDRESS;
 	bool rises;
 
+	if (size_bytes == CONFADD_SIZE && port->config.confadd_write)
+		port->config.confadd_write(port->config.confadd_opaque, (uint32_t)value);
 	if (size_bytes == CONFADD_SIZE || at - offset >= size_bytes)
 		return;
 	value >>= 8 * (at - offset);

@@ -338,6 +338,8 @@ void virtio_class_resume(struct device *device)
 {
 	struct virtio_device *virtio = (struct virtio_device *)device;
 
+	if (virtio->transport && virtio->transport->on_resume)
+		virtio->transport->on_resume(virtio->transport);
 	pthread_mutex_lock(&virtio->lock);
 	pthread_mutex_lock(&virtio->isr_lock);
 	irq_line_set(&virtio->line, virtio->isr != 0);

@@ -14,6 +14,8 @@ struct virtio_transport {
 	void (*config_interrupt)(const struct virtio_transport *transport);
 	/* The driver has reset the device: forget selectors and vectors. vCPU thread, virtio.lock held. */
 	void (*on_reset)(const struct virtio_transport *transport);
+	/* The machine goes on, perhaps from a saved state: be ready for interrupts. Parked. May be NULL. */
+	void (*on_resume)(const struct virtio_transport *transport);
 };
 
 enum virtio_isr { VIRTIO_ISR_QUEUE = 1, VIRTIO_ISR_CONFIG = 2 };
