@@ -46,7 +46,7 @@ _vmmctl() {
 	--io-threads)
 		return ;;
 	--virtio-transport)
-		mapfile -t COMPREPLY < <(compgen -W 'mmio' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'mmio pci' -- "$word")
 		return ;;
 	--virtio-ring)
 		mapfile -t COMPREPLY < <(compgen -W 'split packed' -- "$word")

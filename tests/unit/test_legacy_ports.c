@@ -122,7 +122,7 @@ static void pm_saved_state(void **state)
 static void reset_port(void **state)
 {
 	struct board *board = board_create();
-	struct reset_port_config config = {board_call_bool, board};
+	struct reset_port_config config = {.reset = board_call_bool, .reset_opaque = board};
 	struct device *port = reset_port_create(&board->env, &config, &board->err);
 
 	out(board, 0xcf9, 0x02, 1);

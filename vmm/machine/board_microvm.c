@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The board "microvm": a PC without PCI. RAM from 0 to 3 GiB and on from 4 GiB, ISA devices at their PC
- * addresses, one I/O APIC, local APICs, ACPI fixed hardware. Wiring as in the PC/AT and the MP
- * specification 1.4, 3.6: ISA interrupt n reaches the PIC's input n and the I/O APIC's pin n, but interrupt 0
- * pin 2.
+ * The board "microvm": a PC whose devices are ISA and virtio. RAM from 0 to 3 GiB and on from 4 GiB, ISA
+ * devices at their PC addresses, one I/O APIC, local APICs, ACPI fixed hardware. Wiring as in the PC/AT and
+ * the MP specification 1.4, 3.6: ISA interrupt n reaches the PIC's input n and the I/O APIC's pin n, but
+ * interrupt 0 pin 2.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -304,7 +304,13 @@ static int microvm_add_power(struct machine *machine, struct err *err)
 		.power_off = microvm_on_power_off,
 		.power_off_opaque = machine,
 	};
-	const struct reset_port_config reset = {.reset = microvm_on_reset_register, .reset_opaque = machine};
+	const struct reset_port_config reset = {
+		.reset = microvm_on_reset_register,
+		.reset_opaque = machine,
+		.confadd_read = machine_confadd_read,
+		.confadd_write = machine_confadd_write,
+		.confadd_opaque = machine,
+	};
 	int code;
 
 	machine->acpi_pm = acpi_pm_create(&machine->device_env, &pm, err);
@@ -366,6 +372,7 @@ static void microvm_describe(const struct machine *machine, struct boot_x86_conf
 		.sci_irq = IRQ_SCI,
 		.sleep_type_s5 = ACPI_PM_S5_TYPE,
 	};
+	machine_describe_pci(machine, boot);
 }
 
 /*
@@ -379,6 +386,7 @@ static void microvm_act_as_firmware(struct machine *machine)
 	const unsigned lvt_extint = INTR_EXTINT << 8;
 	const unsigned lvt_nmi = INTR_NMI << 8;
 
+	machine_assign_pci(machine);
 	microvm_a20_set(machine, 1, true);
 	lapic_mmio_write(machine->lapic, 0, 0xf0, svr_enabled, 4);
 	lapic_mmio_write(machine->lapic, 0, 0x350, lvt_extint, 4);
@@ -392,7 +400,7 @@ static void microvm_power_button(struct machine *machine)
 
 const struct board board_microvm = {
 	.name = "microvm",
-	.summary = "a small PC: ISA devices, APICs and ACPI, no PCI",
+	.summary = "a small PC: ISA devices, APICs, ACPI and virtio",
 	.add_memory = microvm_add_memory,
 	.add_devices = microvm_add_devices,
 	.describe = microvm_describe,

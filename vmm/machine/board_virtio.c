@@ -6,12 +6,14 @@
  */
 #include <errno.h>
 
+#include "devices/pci/host.h"
 #include "devices/virtio/mmio.h"
+#include "devices/virtio/pci.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/err.h"
 #include "vmm/machine/parts.h"
 
-#define VIRTIO_SLOTS    32
+#define VIRTIO_SLOTS    31
 #define VIRTIO_MMIO_GPA 0xc0000000ull /* above the RAM below 4 GiB */
 
 /* Pins that no device of the board has; the first are not known to the PIC, and first come the first eight
@@ -20,13 +22,8 @@ static const unsigned virtio_gsis[] = {16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11
 
 /* In the order of their slots: the first disk of the command line is the guest's first. */
 static int (*const virtio_kinds[])(struct machine *machine, struct err *err) = {
-	machine_add_disks,
-	machine_add_nets,
-	machine_add_rngs,
-	machine_add_shares,
-	machine_add_consoles,
-	machine_add_balloons,
-	machine_add_pmems,
+	machine_add_disks,    machine_add_nets,     machine_add_rngs,  machine_add_shares,
+	machine_add_consoles, machine_add_balloons, machine_add_pmems,
 };
 
 static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio, unsigned slot,
@@ -45,6 +42,19 @@ static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio
 	return machine_keep_device(machine, virtio_mmio_create(&env, virtio, &config, err), err);
 }
 
+/* The bridge itself has the bus's slot 0. */
+static int virtio_add_pci(struct machine *machine, struct virtio_device *virtio, unsigned slot,
+			  struct err *err)
+{
+	struct virtio_pci_config config = {.bus = pci_host_bus(machine->pci_host), .slot = slot + 1};
+	int code = machine_pci_line(machine, config.slot, &config.intx, err);
+
+	if (code < 0)
+		return code;
+	return machine_keep_device(machine, virtio_pci_create(&machine->device_env, virtio, &config, err),
+				   err);
+}
+
 int machine_add_virtio(struct machine *machine, struct device *device, struct err *err)
 {
 	struct virtio_device *virtio = (struct virtio_device *)device;
@@ -58,12 +68,13 @@ int machine_add_virtio(struct machine *machine, struct device *device, struct er
 	machine->virtio_count++;
 	if (machine->config.virtio_ring == VIRTIO_RING_PACKED && !virtio->queues_elsewhere)
 		virtio_offer(virtio, VIRTIO_BIT(VIRTIO_F_RING_PACKED));
-	return virtio_add_mmio(machine, virtio, slot, err);
+	return machine->pci_host ? virtio_add_pci(machine, virtio, slot, err)
+				 : virtio_add_mmio(machine, virtio, slot, err);
 }
 
 int machine_add_virtio_devices(struct machine *machine, struct err *err)
 {
-	int code = 0;
+	int code = machine_add_pci(machine, err);
 
 	for (size_t i = 0; i < sizeof(virtio_kinds) / sizeof(virtio_kinds[0]) && code == 0; i++)
 		code = virtio_kinds[i](machine, err);

@@ -62,6 +62,7 @@ static const struct option_choice config_serials[] = {
 /* In the order of enum virtio_transport_kind. */
 static const struct option_choice config_virtio_transports[] = {
 	{"mmio", "registers in memory, found through ACPI"},
+	{"pci", "functions on a PCI bus, with MSI-X"},
 	{NULL, NULL},
 };
 
@@ -201,7 +202,7 @@ const struct option machine_options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct machine_config, board),
 	 .metavar = "NAME",
-	 .help = "The board: microvm is a small PC without PCI",
+	 .help = "The board: microvm is a small PC of ISA and virtio devices",
 	 .default_text = "microvm",
 	 .choice = config_boards},
 	{.path = "serial",

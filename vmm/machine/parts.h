@@ -130,6 +130,7 @@ struct machine {
 	struct device_env device_env;
 	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
 	size_t device_count;
+	struct device *pci_host; /* NULL: the machine has no PCI */
 	struct device *lapic, *pic, *ioapic, *pit, *ferr,
 		*acpi_pm;           /* those that host_x86.c and the board call by their own names */
 	enum accel_irqchip irqchip; /* where the interrupt controllers are while the guest runs */
@@ -260,3 +261,14 @@ int machine_add_pmem_memory(struct machine *machine, uint64_t gpa, struct err *e
 
 /* builder.c: opens one more backend, which lives as long as the machine; NULL with err set. */
 struct chardev *machine_open_chardev(struct machine *machine, const char *spec, struct err *err);
+
+/* board_pci.c: the host bridge, if the configuration has something on it; what tables and firmware say of it.
+ */
+int machine_add_pci(struct machine *machine, struct err *err);
+void machine_describe_pci(const struct machine *machine, struct boot_x86_config *boot);
+void machine_assign_pci(struct machine *machine);
+/* CONFADD, for the reset port's range; opaque is the machine. */
+uint32_t machine_confadd_read(void *opaque);
+void machine_confadd_write(void *opaque, uint32_t value);
+/* A line for INTA# of this slot. */
+int machine_pci_line(struct machine *machine, unsigned slot, struct irq_line *line, struct err *err);
