@@ -28,3 +28,17 @@ def resident_beyond_guest(pid, guest_bytes):
             elif line.startswith("Rss:") and not is_guest:
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def resident_guest(pid):
+    """Rss of the guest's own memory in bytes."""
+    total = 0
+    is_guest = False
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as smaps:
+        for line in smaps:
+            head = HEAD.match(line)
+            if head:
+                is_guest = bool(GUEST_MEMFD.search(head.group(3)))
+            elif line.startswith("Rss:") and is_guest:
+                total += int(line.split()[1]) * 1024
+    return total
