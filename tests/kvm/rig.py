@@ -4,7 +4,7 @@
 The KVM rig: a Linux host with a real kvm-amd, on any machine. QEMU's TCG emulates an AMD CPU with SVM, a stock Debian kernel
 boots on it and loads its own KVM modules, and commands run there as root with a working /dev/kvm.
 
-    tests/kvm/rig.py [--add FILE=PATH]... [--cpus N] [--memory MIB] [--timeout SECONDS] COMMAND...
+    tests/kvm/rig.py [--add FILE=PATH]... [--program FILE=PATH]... [--cpus N] [--memory MIB] [--timeout S] COMMAND...
 
 Runs one shell command in the rig, printing the console; the exit status is the command's, or 125 when the rig did not come
 up. The rig needs qemu-system-x86 and what tools/debian-fetch needs.
@@ -13,6 +13,7 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -45,6 +46,12 @@ def host_files():
     return kernel[0], modules
 
 
+def with_libraries(path, target):
+    """The files that a program needs in the rig: itself, and the shared libraries where it looks for them."""
+    listing = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    return [(path, target)] + [(library, library) for library in re.findall(r"(/\S+) \(0x", listing.stdout)]
+
+
 class Rig:
     """A rig that boots when it is entered and runs the cases, (name, shell command) each; read its session in their order."""
 
@@ -57,7 +64,7 @@ class Rig:
 
     def _initramfs(self, modules):
         path = os.path.join(self.folder, "rig.cpio.gz")
-        additions = self.files + [(module, "/modules/" + os.path.basename(module)) for module in modules]
+        additions = list(dict.fromkeys(self.files)) + [(module, "/modules/" + os.path.basename(module)) for module in modules]
         for number, (name, command) in enumerate(self.cases):
             case = os.path.join(self.folder, f"case{number}")
             with open(case, "w", encoding="ascii") as file:
@@ -102,12 +109,15 @@ class Rig:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", action="append", default=[], metavar="FILE=PATH")
+    parser.add_argument("--program", action="append", default=[], metavar="FILE=PATH", help="as --add, with its libraries")
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--memory", type=int, default=1024)
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     files = [tuple(addition.split("=", 1)) for addition in options.add]
+    for program in options.program:
+        files += with_libraries(*program.split("=", 1))
     command = " ".join(options.command)
     log = os.path.join(tempfile.gettempdir(), f"vmmctl-rig.{os.getpid()}.log")
     try:

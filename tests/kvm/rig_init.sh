@@ -15,7 +15,7 @@ watch() {
 	for task in /proc/[0-9]*/task/*; do
 		grep -q vmmctl "$task/../../cmdline" || continue
 		echo "rig: $(cut -d' ' -f1-3,14,15 "$task/stat") in $(cut -d' ' -f1-3 "$task/syscall")"
-		cat "$task/stack"
+		cat "$task/stack" 2>/dev/null
 	done
 }
 
@@ -24,7 +24,7 @@ for case in /cases/*; do
 	watch &
 	sh "$case" </dev/null
 	status=$?
-	kill $!
+	kill $! 2>/dev/null
 	echo "rig: end ${case##*/} status $status"
 done
 echo "rig: down"

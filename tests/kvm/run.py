@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-Proves `--accel kvm` on a real kvm-amd: stock Debian kernels boot to a marker and power off inside the rig (rig.py).
+Proves `--accel kvm` on a real kvm-amd, inside the rig (rig.py): the payloads of test_kvm, what is said of a /dev/kvm that
+cannot be used, ends by signals, and stock Debian kernels, which boot to a marker and power off.
 
-    tests/kvm/run.py --vmmctl build/.../vmmctl-static [--counts FILE] [CASE...]
+    tests/kvm/run.py --vmmctl build/.../vmmctl-static --tests build/tests/kvm [--counts FILE] [CASE...]
 
 All cases run in one rig, one after another, because the rig's own start costs more than a case. Without QEMU they are
 skipped, by name. Times are those of the rig's emulated CPUs: compare them only with others taken in the same rig.
@@ -20,12 +21,14 @@ import rig  # noqa: E402  (finds guests and monitors)
 import guests  # noqa: E402
 import monitors  # noqa: E402
 
-CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "300"))
+CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "150"))
 
 
-def boot_command(kernel, cpus, accel="kvm"):
+def boot_command(kernel, cpus, accel, quiet):
+    """quiet: without the kernel's log, most of whose time is the serial port's."""
+    append = "console=ttyS0 vmmctl_action=marker" + (" quiet" if quiet else "")
     return (f"/vmmctl boot --accel {accel} --log-level info --kernel {kernel} --initrd /guest/initrd --mem 256M "
-            f"--cpus {cpus} --append 'console=ttyS0 vmmctl_action=marker'")
+            f"--cpus {cpus} --append '{append}'")
 
 
 def expect_boot(session, cpus):
@@ -41,29 +44,94 @@ def expect_boot(session, cpus):
     return seconds
 
 
-def boot_case(kernel, cpus, accel="kvm"):
-    return boot_command(kernel, cpus, accel), lambda session: f"marker after {expect_boot(session, cpus):.1f} s"
+def boot_case(kernel, cpus, accel="kvm", quiet=False):
+    command = boot_command(kernel, cpus, accel, quiet)
+    return command, lambda session: f"marker after {expect_boot(session, cpus):.1f} s"
 
 
 def probe_expect(session):
-    finding = session.expect(r"^accel kvm +(.*)$", CASE_TIMEOUT_S).group(1)
+    finding = session.expect(r"^accel kvm +(.+)\n", CASE_TIMEOUT_S).group(1)
     session.expect(r"^--accel auto takes kvm", CASE_TIMEOUT_S)
     return finding
+
+
+def payloads_expect(session):
+    """The unit tests of kvm/, none of them skipped: here is a KVM that can do all."""
+    passed = int(session.expect(r"^\[  PASSED  \] (\d+) test\(s\)", CASE_TIMEOUT_S).group(1))
+    session.expect(r"^payloads end$", CASE_TIMEOUT_S)
+    if "[  SKIPPED ]" in session.text or "[  FAILED  ]" in session.text:
+        raise monitors.BootError("not every payload ran and passed")
+    return f"{passed} payload tests"
+
+
+# How /dev/kvm is spoiled (refuse.c), and what vmmctl then says.
+REFUSALS = {
+    "missing": "there is no /dev/kvm",
+    "empty": "no KVM behind it",
+    "forbidden": "no permission to open /dev/kvm",
+    "closed": "opening /dev/kvm is forbidden",
+    "deaf": "ioctl on /dev/kvm is forbidden",
+    "version:11": "KVM's interface has version 11",
+    "lacks:136": "too old: it lacks immediate exit",
+    "slow:20": "it opens, but interprets guest code",
+}
+
+
+def refusals_command():
+    return "\n".join(f"/refuse {how} /vmmctl probe" for how in REFUSALS)
+
+
+def refusals_expect(session):
+    for reason in REFUSALS.values():
+        session.expect(r"^accel kvm +.*" + reason, CASE_TIMEOUT_S)
+        session.expect(r"^--accel auto takes tcg, because", CASE_TIMEOUT_S)
+    return f"{len(REFUSALS)} told apart"
+
+
+# name -> the status after it. A shell's background jobs ignore INT and QUIT: vmmctl ends, but not by them. USR1
+# has a meaning of its own, and 34 is the kick of a CPU, harmless to others: TERM comes behind both.
+SIGNALS = {"HUP": 129, "INT": 0, "QUIT": 0, "USR1": 143, "TERM": 143, "34": 143, "KILL": 137}
+# A guest that runs for ever, and one that sleeps; each has a second CPU that waits to be started.
+SIGNALS_COMMAND = f"""printf '\\353\\376' >/tmp/spin; printf '\\372\\364\\353\\375' >/tmp/halt
+for guest in spin halt; do for signal in {" ".join(SIGNALS)}; do
+	/vmmctl boot --accel kvm --protocol flat --kernel /tmp/$guest --mem 4M --cpus 2 --log-level info >/tmp/log 2>&1 &
+	pid=$!
+	while ! grep -q 'accelerator: kvm' /tmp/log; do sleep 0.05; done
+	sleep 0.3
+	kill -$signal $pid
+	case $signal in USR1 | 34) sleep 0.3; kill -TERM $pid ;; esac
+	wait $pid
+	echo "signal $signal to $guest: status $?, $(ps | grep -c '[/]vmmctl boot') left"
+done; done"""
+
+
+def signals_expect(session):
+    for guest in ("spin", "halt"):
+        for name, status in SIGNALS.items():
+            session.expect(f"^signal {name} to {guest}: status {status}, 0 left$", CASE_TIMEOUT_S)
+    return f"{2 * len(SIGNALS)} ends"
 
 
 # name -> (shell command, what its console must show; returns a remark), in the order in which they run
 CASES = {
     "probe": ("/vmmctl probe", probe_expect),
-    "cloud-1cpu": boot_case("/guest/bzImage", 1),
-    "cloud-vmlinux-2cpu": boot_case("/guest/vmlinux", 2, accel="auto"),
+    "payloads": ("/test_kvm 2>&1; status=$?; echo 'payloads end'; exit $status", payloads_expect),
+    "refusals": (refusals_command(), refusals_expect),
+    "signals": (SIGNALS_COMMAND, signals_expect),
+    "cloud-bzimage-1cpu": boot_case("/guest/bzImage", 1),
+    "cloud-vmlinux-1cpu": boot_case("/guest/vmlinux", 1, quiet=True),
+    "cloud-bzimage-2cpu": boot_case("/guest/bzImage", 2, quiet=True),
+    "cloud-vmlinux-2cpu": boot_case("/guest/vmlinux", 2, accel="auto", quiet=True),
 }
 
 
-def guest_files(vmmctl):
+def guest_files(vmmctl, tests):
+    """tests: the folder of the programs that are built for these cases."""
     kernel = guests.debian_file("linux-image-cloud-amd64")
     vmlinux = guests.vmlinux("linux-image-cloud-amd64")
     return [(vmmctl, "/vmmctl"), (kernel, "/guest/bzImage"), (vmlinux, "/guest/vmlinux"),
-            (guests.initramfs(), "/guest/initrd")]
+            (guests.initramfs(), "/guest/initrd"), *rig.with_libraries(os.path.join(tests, "test_kvm"), "/test_kvm"),
+            *rig.with_libraries(os.path.join(tests, "refuse"), "/refuse")]
 
 
 def report(number, total, name, verdict, text=""):
@@ -73,7 +141,7 @@ def report(number, total, name, verdict, text=""):
 def run_cases(names, options, log):
     """Yields a verdict for each name."""
     script = [(name, CASES[name][0]) for name in names]
-    with rig.Rig(script, log, guest_files(options.vmmctl)) as host:
+    with rig.Rig(script, log, guest_files(options.vmmctl, options.tests)) as host:
         host.expect_up()
         for name in names:
             start = time.monotonic()
@@ -94,6 +162,7 @@ def run_cases(names, options, log):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vmmctl", required=True, help="the program under test, without shared libraries")
+    parser.add_argument("--tests", required=True, help="the folder of test_kvm and refuse")
     parser.add_argument("--logs", default=os.path.join(guests.TOP, "build", "boot-logs"))
     parser.add_argument("--counts", help="a file to write `PASSED FAILED SKIPPED` to")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))

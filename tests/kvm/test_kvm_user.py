@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""
+KVM as vmmctl's users meet it on this host: what is said where /dev/kvm cannot be used, what runs instead, and how a
+machine on KVM ends under signals. `refuse` (refuse.c) makes each kind of host.
+
+    test_kvm_user.py VMMCTL REFUSE
+
+Cases are skipped where this host cannot be made so: without root's rights, or without a /dev/kvm of any kind.
+"""
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+VMMCTL = ""
+REFUSE = ""
+CANNOT_ARRANGE = 77
+TIMEOUT_S = 60
+# mov dx,0x501; mov al,7; out dx,al; jmp $
+EXIT_7 = bytes.fromhex("ba 01 05 b0 07 ee eb fe")
+SPIN = bytes.fromhex("eb fe")
+HALT = bytes.fromhex("fa f4 eb fd")
+# Those that end no process by themselves, those that stop it, and the one that nobody can take.
+HARMLESS = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT}
+STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+def run(how, *arguments):
+    """vmmctl on a host of that kind."""
+    result = subprocess.run([REFUSE, how, VMMCTL, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S,
+                            stdin=subprocess.DEVNULL, check=False)
+    if result.returncode == CANNOT_ARRANGE:
+        raise unittest.SkipTest(f"this host cannot be made {how}: {result.stderr.strip()}")
+    return result
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        os.chmod(self.folder.name, 0o755)
+        self.addCleanup(self.folder.cleanup)
+
+    def guest(self, code):
+        path = os.path.join(self.folder.name, "guest")
+        with open(path, "wb") as file:
+            file.write(code)
+        # A KVM that interprets has been seen to know no more than the baseline.
+        return ["boot", "--kernel", path, "--protocol", "flat", "--mem", "4M", "--cpu", "x86-64"]
+
+    def need_node(self):
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            self.skipTest("there is no /dev/kvm that this user may open")
+
+
+class Refusals(Case):
+    def expect_refusal(self, how, reason):
+        """probe names it, --accel kvm fails with it, --accel auto goes on with another accelerator and says why."""
+        probe = run(how, "probe")
+        self.assertRegex(probe.stdout, f"(?m)^accel kvm +.*{reason}")
+        self.assertRegex(probe.stdout, r"(?m)^--accel auto takes (?!kvm)\w+, because .*" + reason)
+        asked = run(how, *self.guest(EXIT_7), "--accel", "kvm")
+        self.assertEqual(asked.returncode, 1)
+        self.assertRegex(asked.stderr, f"accelerator kvm: .*{reason}")
+        auto = run(how, *self.guest(EXIT_7), "--accel", "auto", "--exit-code-port", "--log-level", "info")
+        self.assertRegex(auto.stderr, r"accelerator: (?!kvm)\w+, because .*" + reason)
+        self.assertEqual(auto.returncode, 7, auto.stderr)
+
+    def test_no_device(self):
+        self.expect_refusal("missing", "there is no /dev/kvm")
+
+    def test_a_device_without_a_driver(self):
+        self.expect_refusal("empty", "no KVM behind it")
+
+    def test_no_permission(self):
+        self.expect_refusal("forbidden", "no permission to open /dev/kvm: join its group")
+
+    def test_opening_is_forbidden(self):
+        self.need_node()
+        self.expect_refusal("closed", "opening /dev/kvm is forbidden")
+
+    def test_ioctls_are_forbidden(self):
+        self.need_node()
+        self.expect_refusal("deaf", "ioctl on /dev/kvm is forbidden, by seccomp")
+
+    def test_another_interface(self):
+        self.need_node()
+        self.expect_refusal("version:11", "interface has version 11, 12 is needed")
+
+    def test_a_kernel_too_old(self):
+        self.need_node()
+        self.expect_refusal("lacks:136", "too old: it lacks immediate exit")
+        self.expect_refusal("lacks:55", "too old: it lacks XSAVE state")
+
+
+class Choice(Case):
+    def test_auto_leaves_a_slow_kvm(self):
+        """A KVM that runs guests, but not at speed: it may be asked for, and auto leaves it."""
+        self.need_node()
+        probe = run("slow:20", "probe")
+        self.assertRegex(probe.stdout, r"(?m)^accel kvm +it opens, but interprets guest code")
+        self.assertRegex(probe.stdout, r"(?m)^--accel auto takes (?!kvm)\w+, .*interprets guest code")
+        asked = run("slow:20", *self.guest(EXIT_7), "--accel", "kvm", "--exit-code-port")
+        self.assertEqual(asked.returncode, 7, asked.stderr)
+
+    def test_auto_agrees_with_the_finding(self):
+        """On this host as it is, with one line of log."""
+        self.need_node()
+        probe = subprocess.run([VMMCTL, "probe"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+        fast = "accel kvm    works" in probe
+        self.assertEqual(fast, "--accel auto takes kvm" in probe, probe)
+        boot = subprocess.run([VMMCTL, *self.guest(EXIT_7), "--exit-code-port", "--log-level", "info"],
+                              capture_output=True, text=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL, check=False)
+        self.assertEqual(boot.returncode, 7, boot.stderr)
+        self.assertEqual(fast, "accelerator: kvm, " in boot.stderr, boot.stderr)
+        self.assertEqual(boot.stderr.count("accelerator: "), 1)
+
+
+class Signals(Case):
+    """CPUs that run, that halt, and that wait to be started, under every signal that there is."""
+
+    def start(self, code):
+        self.need_node()
+        child = subprocess.Popen([VMMCTL, *self.guest(code), "--accel", "kvm", "--cpus", "2"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(child.stderr.close)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        self.wait_for_vcpus(child)
+        return child
+
+    def wait_for_vcpus(self, child):
+        """Until both have been running, or waiting, for a moment."""
+        deadline = time.monotonic() + TIMEOUT_S
+        names = []
+        while names.count("vcpu0") + names.count("vcpu1") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            if child.poll() is not None:
+                self.fail(f"ended before its CPUs ran: {child.stderr.read().decode()}")
+            names = [self.thread_name(child.pid, thread) for thread in os.listdir(f"/proc/{child.pid}/task")]
+        time.sleep(0.05)
+
+    @staticmethod
+    def thread_name(pid, thread):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/comm", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError:
+            return ""
+
+    def expect_end(self, child, number):
+        try:
+            child.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.fail(f"the process did not end after signal {number}")
+        self.assertEqual(child.returncode, -number)
+
+    def expect_ends(self, code):
+        for number in sorted(signal.valid_signals() - HARMLESS - STOPPING):
+            child = self.start(code)
+            child.send_signal(number)
+            time.sleep(0.05)
+            # What the program takes for itself (a broken pipe, the kick of a CPU) leaves the machine running.
+            if child.poll() is None and number in (signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN):
+                child.send_signal(signal.SIGTERM)
+                number = signal.SIGTERM
+            self.expect_end(child, number)
+
+    def test_running_cpus(self):
+        self.expect_ends(SPIN)
+
+    def test_halted_cpus(self):
+        self.expect_ends(HALT)
+
+    def test_harmless_and_stopping_ones(self):
+        child = self.start(SPIN)
+        for number in HARMLESS | {signal.SIGTSTP}:
+            child.send_signal(number)
+            child.send_signal(signal.SIGCONT)
+            time.sleep(0.02)
+            self.assertIsNone(child.poll())
+        child.send_signal(signal.SIGTERM)
+        self.expect_end(child, signal.SIGTERM)
+
+
+def main():
+    global VMMCTL, REFUSE
+    VMMCTL, REFUSE = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+    result = unittest.main(argv=sys.argv[:1], exit=False, verbosity=2).result
+    bad = len(result.failures) + len(result.errors)
+    print(f"{result.testsRun - bad - len(result.skipped)} passed, {bad} failed, {len(result.skipped)} skipped")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
