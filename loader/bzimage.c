@@ -194,6 +194,8 @@ int bzimage_load(const struct image *image, struct bzimage *bzimage, struct gmem
 	int ret = bzimage_place(bzimage, placement, err);
 
 	if (!ret)
+		gmem_expect_use(gmem, bzimage->load_gpa, bzimage->run_size);
+	if (!ret)
 		ret = image_load(image, bzimage->setup_size, bzimage->payload_size, gmem, bzimage->load_gpa,
 				 err);
 	if (ret)

@@ -238,6 +238,7 @@ int elf_load(const struct image *image, const struct elf_image *elf, struct gmem
 	for (size_t i = 0; i < elf->segment_count && !ret; i++) {
 		const struct elf_segment *segment = &elf->segment[i];
 
+		gmem_expect_use(gmem, segment->gpa, segment->memory_size);
 		ret = image_load(image, segment->offset, segment->file_size, gmem, segment->gpa, err);
 		if (!ret && gmem_zero(gmem, segment->gpa + segment->file_size,
 				      segment->memory_size - segment->file_size))

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -189,6 +190,53 @@ static void test_memory_starts_as_zero(void **state)
 	gmem_destroy(NULL);
 }
 
+#define HUGE (2ull << 20)
+
+/* KiB of the mapping at hva that lie in huge pages. */
+static unsigned long huge_kib(const uint8_t *hva)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "r");
+	unsigned long start, kib, huge = 0;
+	bool here = false;
+	char line[512];
+
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%*x %*s", &start) == 1 && strchr(line, '-'))
+			here = start == (uintptr_t)hva;
+		else if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1)
+			huge = kib;
+	}
+	fclose(smaps);
+	return huge;
+}
+
+static void test_expected_use_keeps_bytes_and_takes_huge_pages(void **state)
+{
+	struct gmem *gmem = gmem_create();
+	uint8_t *hva;
+
+	assert_int_equal(gmem_add(gmem, 0, 8 * HUGE, GMEM_RAM, NULL), 0);
+	hva = gmem_span(gmem, 0, 8 * HUGE);
+	assert_int_equal((uintptr_t)hva % HUGE, 0);
+	hva[HUGE] = 1;
+	hva[HUGE + 4097] = 2;
+	hva[3 * HUGE - 1] = 3;
+	gmem_expect_use(gmem, HUGE - 5, 2 * HUGE + 10);
+	assert_int_equal(hva[HUGE], 1);
+	assert_int_equal(hva[HUGE + 4097], 2);
+	assert_int_equal(hva[HUGE + 4096], 0);
+	assert_int_equal(hva[3 * HUGE - 1], 3);
+	/* What makes no sense, or lies elsewhere, does nothing. */
+	gmem_expect_use(gmem, 4 * HUGE, 64 * HUGE);
+	gmem_expect_use(gmem, UINT64_MAX - HUGE, HUGE + 100);
+	gmem_expect_use(gmem, 0, 0);
+	/* Kernels before 6.1, and those without huge pages, keep their small ones. */
+	if (madvise(hva + HUGE, HUGE, 25 /* MADV_COLLAPSE */) == 0)
+		assert_int_equal(huge_kib(hva), 4096);
+	gmem_destroy(gmem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_listeners_hear_every_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memfd_is_sealed_shared_and_named, setup, teardown),
 		cmocka_unit_test(test_memory_starts_as_zero),
+		cmocka_unit_test(test_expected_use_keeps_bytes_and_takes_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

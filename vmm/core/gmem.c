@@ -20,8 +20,14 @@
 #include "vmm/base/err.h"
 
 #define GMEM_PAGE_SIZE   4096u
+#define GMEM_HUGE_SIZE   (2ull << 20)
 #define GMEM_GPA_LIMIT   (1ull << 52) /* the architecture's widest physical address: no sum below can wrap */
 #define GMEM_REGIONS_MAX 64 /* RAM below and above the hole, ROMs, hot-plugged RAM; bounds the search */
+
+/* Of Linux 6.1; older headers lack it, older kernels refuse it. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 struct gmem_listener {
 	gmem_written_fn *fn;
@@ -101,11 +107,35 @@ static int gmem_check_range(const struct gmem *gmem, uint64_t gpa, uint64_t size
 	return 0;
 }
 
+/*
+ * Room for a mapping, at a multiple of 2 MiB: only where guest and host addresses agree below that, huge
+ * pages of the one can be huge pages of the other.
+ */
+static uint8_t *gmem_reserve(uint64_t size_bytes)
+{
+	uint64_t room = size_bytes + GMEM_HUGE_SIZE;
+	uint8_t *start = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t before, after;
+
+	if (start == MAP_FAILED)
+		return MAP_FAILED;
+	before = -(uint64_t)(uintptr_t)start % GMEM_HUGE_SIZE;
+	after = GMEM_HUGE_SIZE - before;
+	if (before)
+		munmap(start, before);
+	munmap(start + before + size_bytes, after);
+	return start + before;
+}
+
 /* The memfd keeps its size for ever: no other holder of it can make our mapping raise SIGBUS. */
 static int gmem_region_map(struct gmem_region *region, struct err *err)
 {
-	void *hva;
+	uint8_t *room = gmem_reserve(region->size_bytes);
 
+	if (room == MAP_FAILED)
+		return err_set_errno(err, -errno, "cannot map %" PRIu64 " bytes of guest memory",
+				     region->size_bytes);
+	region->hva = room;
 	region->fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (region->fd < 0)
 		return err_set_errno(err, -errno, "cannot create guest memory");
@@ -114,12 +144,10 @@ static int gmem_region_map(struct gmem_region *region, struct err *err)
 				     region->size_bytes);
 	if (fcntl(region->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return err_set_errno(err, -errno, "cannot seal guest memory");
-	hva = mmap(NULL, region->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd,
-		   0);
-	if (hva == MAP_FAILED)
+	if (mmap(room, region->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+		 region->fd, 0) == MAP_FAILED)
 		return err_set_errno(err, -errno, "cannot map %" PRIu64 " bytes of guest memory",
 				     region->size_bytes);
-	region->hva = hva;
 	return 0;
 }
 
@@ -311,6 +339,23 @@ int gmem_discard(struct gmem *gmem, uint64_t gpa, uint64_t len)
 		return -errno;
 	gmem_written(gmem, gpa, len);
 	return 0;
+}
+
+/*
+ * A memfd gets huge pages of its own only where the administrator said so (shmem_enabled); MADV_COLLAPSE
+ * makes them of what is there, from Linux 6.1. It wants a first page in each.
+ */
+void gmem_expect_use(struct gmem *gmem, uint64_t gpa, uint64_t len)
+{
+	uint64_t first = (gpa + GMEM_HUGE_SIZE - 1) & ~(GMEM_HUGE_SIZE - 1);
+	uint64_t end = (gpa + len) & ~(GMEM_HUGE_SIZE - 1);
+	uint8_t *hva = first < end && gpa + len >= gpa ? gmem_span(gmem, first, end - first) : NULL;
+
+	if (!hva || (uintptr_t)hva % GMEM_HUGE_SIZE)
+		return;
+	for (uint64_t at = 0; at < end - first; at += GMEM_HUGE_SIZE)
+		(void)*(volatile const uint8_t *)(hva + at);
+	madvise(hva, end - first, MADV_COLLAPSE);
 }
 
 void gmem_written(struct gmem *gmem, uint64_t gpa, uint64_t len)
