@@ -93,6 +93,18 @@ static uint32_t leaf_register(const struct x86_cpuid_leaf *leaf, unsigned reg)
 	}
 }
 
+/* The TSC's rate: in kHz of the hypervisor's leaf, else crystal * numerator / denominator, which may miss it by
+ * some ppm. 0: none. */
+static uint64_t told_hz(const struct x86_cpu *cpu)
+{
+	const struct x86_cpuid_leaf *leaf = leaf_find(cpu, 0x40000010, 0);
+
+	if (leaf && leaf->eax)
+		return (uint64_t)leaf->eax * 1000;
+	leaf = leaf_find(cpu, 0x15, 0);
+	return leaf && leaf->eax ? (uint64_t)leaf->ecx * leaf->ebx / leaf->eax : 0;
+}
+
 static void identify(struct x86_cpu *cpu)
 {
 	const struct x86_cpuid_leaf *leaf = leaf_find(cpu, 0x80000008, 0);
@@ -105,9 +117,7 @@ static void identify(struct x86_cpu *cpu)
 			cpu->feature[i] = leaf_register(leaf, feature_source[i].reg);
 	}
 	memcpy(cpu->code->decode.feature, cpu->feature, sizeof(cpu->feature));
-	/* Crystal * numerator / denominator. */
-	leaf = leaf_find(cpu, 0x15, 0);
-	cpu->tsc_hz = leaf && leaf->eax ? (uint64_t)leaf->ecx * leaf->ebx / leaf->eax : 0;
+	cpu->tsc_hz = told_hz(cpu);
 	leaf = leaf_find(cpu, 0, 0);
 	cpu->code->decode.near_branch_66 = leaf && leaf->ebx == 0x68747541; /* "Auth"enticAMD */
 }

@@ -10,6 +10,7 @@
 
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
+#include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/parts.h"
 
@@ -112,7 +113,10 @@ static int side_make(struct machine *machine, struct machine_side *side, struct 
 	side->ops = accel_other(machine->side[0].ops, err);
 	if (!side->ops)
 		return -ENODEV;
-	side->irqchip = ACCEL_IRQCHIP_OFF;
+	/* One without controllers of its own is served by the devices, whatever the first one has. */
+	if (side->ops->irqchips &&
+	    accel_choice_irqchip(side->ops, machine->config.irqchip, &side->irqchip, err) < 0)
+		return -ENOTSUP;
 	if (side_allocate(machine, side, err) < 0 || side_add_vm(machine, side, err) < 0) {
 		err_prefix(err, "accelerator %s", side->ops->name);
 		side_free(machine, side);
