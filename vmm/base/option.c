@@ -166,7 +166,7 @@ static int option_set_pair(const struct option *option, void *record, char *text
 
 	if (equals)
 		*equals = '\0';
-	row = option_row(option->element + 1, text);
+	row = option_row(option->element + (option->named ? 0 : 1), text);
 	if (!row)
 		return option_unknown_key(option, text, err);
 	if (!equals && row->type != OPTION_BOOL)
@@ -191,6 +191,18 @@ static bool option_is_bare(const struct option *option, const char *text)
 	return true;
 }
 
+/* Whether the first word is a key with its value. */
+static bool option_is_named(const struct option *option, const char *text)
+{
+	size_t len = strcspn(text, "=");
+
+	for (const struct option *row = option->element; option->named && text[len] && row->path; row++) {
+		if (strlen(row->path) == len && strncmp(row->path, text, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* FIRST[,KEY[=VALUE]]...; a doubled comma is one that separates nothing. */
 static int option_set_keyed(const struct option *option, void *record, const char *text, struct err *err)
 {
@@ -203,7 +215,7 @@ static int option_set_keyed(const struct option *option, void *record, const cha
 		if (!part)
 			return err_set(err, -ENOMEM, "no memory");
 		option_undouble_commas(part);
-		if (word == 0)
+		if (word == 0 && !option_is_named(option, part))
 			code = option_set_text(option->element, record, part, err);
 		else if (word == 1 && option_is_bare(option, part))
 			code = option_set_text(option_row(option->element, option->bare), record, part, err);

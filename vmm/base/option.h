@@ -60,6 +60,7 @@ struct option {
 	size_t element_size;
 	bool keyed; /* OPTION_RECORDS: FIRST[,KEY[=VALUE]]..., where FIRST is the first row and a KEY the path
 		       of another, of any type; a bool's VALUE may be left out */
+	bool named; /* keyed: the first word may be KEY=VALUE as well, as in cid=3,path=/run/v */
 	const char *bare; /* keyed: path of the row that a second word is for which is no KEY nor like one */
 };
 

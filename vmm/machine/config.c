@@ -317,6 +317,17 @@ const struct option machine_options[] = {
 	 .element = machine_pmem_fields,
 	 .element_size = sizeof(struct machine_pmem),
 	 .keyed = true},
+	{.path = "vsock",
+	 .flag = "--vsock",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, vsock),
+	 .metavar = "PATH[,cid=N]",
+	 .help = "Sockets between guest and host (virtio-vsock): who connects to the unix socket PATH and writes "
+		 "CONNECT PORT reaches that port of the guest, and the guest reaches who listens on PATH_PORT",
+	 .element = config_vsock_fields,
+	 .element_size = sizeof(struct machine_vsock),
+	 .keyed = true,
+	 .named = true},
 	{.path = "exit_code_port",
 	 .flag = "--exit-code-port",
 	 .type = OPTION_UINT,
@@ -464,6 +475,8 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		code = config_check_serial(config, err);
 	if (code == 0 && config_check_shares(config, err) < 0)
 		return config_wrong("shares", err);
+	if (code == 0 && config_check_vsock(config, err) < 0)
+		return config_wrong("vsock", err);
 	if (code < 0)
 		return code;
 	if (config_check_disks(config, err) < 0)

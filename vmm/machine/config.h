@@ -60,6 +60,14 @@ struct machine_rng {
 	uint32_t requests_per_s; /* 0: no limit */
 };
 
+#define MACHINE_VSOCK_CID 3 /* the first that a guest may have */
+
+/* An element of machine_config.vsock, of which there is one at most: Linux's driver takes no more. */
+struct machine_vsock {
+	char *path;
+	uint32_t cid; /* 0: MACHINE_VSOCK_CID */
+};
+
 /* An element of machine_config.shares. */
 struct machine_share {
 	char *path;
@@ -119,6 +127,7 @@ struct machine_config {
 	struct option_records disks;   /* struct machine_disk */
 	struct option_records net;     /* struct netdev_config */
 	struct option_records rng;     /* struct machine_rng */
+	struct option_records vsock;   /* struct machine_vsock */
 	struct option_records shares;  /* struct machine_share */
 	struct option_records balloon; /* struct machine_balloon */
 	struct option_records console; /* struct machine_console */

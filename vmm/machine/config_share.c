@@ -28,6 +28,34 @@ const struct option config_share_fields[] = {
 	{.path = NULL},
 };
 
+const struct option config_vsock_fields[] = {
+	{.path = "path",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct machine_vsock, path),
+	 .metavar = "PATH",
+	 .help = "The unix socket that is made"},
+	{.path = "cid",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_vsock, cid),
+	 .metavar = "N",
+	 .help = "The guest's address",
+	 .default_text = "3",
+	 .min = MACHINE_VSOCK_CID,
+	 .max = UINT32_MAX - 1},
+	{.path = NULL},
+};
+
+int config_check_vsock(const struct machine_config *config, struct err *err)
+{
+	const struct machine_vsock *vsock = config->vsock.item;
+
+	if (config->vsock.count > 1)
+		return err_set(err, -EINVAL, "a guest has one socket device at most");
+	if (config->vsock.count == 1 && (!vsock->path || !vsock->path[0]))
+		return err_set(err, -EINVAL, "the socket has no path: write PATH or cid=3,path=PATH");
+	return 0;
+}
+
 int config_check_shares(const struct machine_config *config, struct err *err)
 {
 	const struct machine_share *shares = config->shares.item;

@@ -8,6 +8,8 @@ struct err;
 struct machine_config;
 
 extern const struct option config_share_fields[];
+extern const struct option config_vsock_fields[];
 
 /* What single rows cannot say; the message does not name the flag. */
+int config_check_vsock(const struct machine_config *config, struct err *err);
 int config_check_shares(const struct machine_config *config, struct err *err);

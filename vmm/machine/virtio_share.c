@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtio-9p devices that a configuration asks for. */
+/* The shared folders and sockets that a configuration asks for. */
 #include <stdio.h>
 
 #include "devices/virtio/9p.h"
+#include "devices/virtio/vsock.h"
 #include "vmm/base/err.h"
 #include "vmm/core/share.h"
 #include "vmm/machine/parts.h"
@@ -28,5 +29,20 @@ int machine_add_shares(struct machine *machine, struct err *err)
 		if (machine_add_share(machine, i, err) < 0)
 			return err_prefix(err, "--share (shares)");
 	}
+	return 0;
+}
+
+int machine_add_vsock(struct machine *machine, struct err *err)
+{
+	const struct machine_vsock *asked = machine->config.vsock.item;
+	struct device_env env = machine_io_env(machine);
+	struct vsock_config config = {.id = "vsock0"};
+
+	if (machine->config.vsock.count == 0)
+		return 0;
+	config.path = asked->path;
+	config.cid = asked->cid ? asked->cid : MACHINE_VSOCK_CID;
+	if (machine_add_virtio(machine, vsock_create(&env, &config, err), err) < 0)
+		return err_prefix(err, "--vsock (vsock)");
 	return 0;
 }
