@@ -154,7 +154,7 @@ static void fuzz_status(struct fuzz *fuzz)
 {
 	uint8_t value = fuzz_byte(fuzz);
 
-	if (value & 1) {
+	if (value == 0 || value & 1) { /* a reset waits for what the backend holds */
 		fuzz_let_go(fuzz);
 		virtio_status_write(fuzz->guest->virtio, 0);
 		fuzz_start(fuzz);
