@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "vmm/backend/char_gather.h"
 #include "vmm/backend/char_input.h"
 #include "vmm/backend/char_output.h"
 #include "vmm/backend/escape.h"
@@ -228,6 +229,51 @@ static void test_output_gives_up_on_a_reader_that_stands_still(void **state)
 	close(ends[1]);
 }
 
+/* What stands in the pipe now. */
+static const char *pipe_text(int fd)
+{
+	static char text[2 * CHAR_GATHER_SIZE];
+	ssize_t got = read(fd, text, sizeof(text) - 1);
+
+	text[got > 0 ? got : 0] = 0;
+	return text;
+}
+
+static void test_output_is_gathered_by_lines(void **state)
+{
+	struct char_gather gather = {0};
+	struct loop *loop = loop_create(NULL);
+	uint8_t many[CHAR_GATHER_SIZE + 1];
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	gather.output.fd = ends[1];
+	assert_int_equal(char_gather_start(&gather, loop, NULL), 0);
+	for (const char *at = "one\ntw"; *at; at++)
+		assert_int_equal(char_gather_write(&gather, (const uint8_t *)at, 1), 1);
+	assert_string_equal(pipe_text(ends[0]), "one\n");
+	/* A line that does not end shows all the same. */
+	while (gather.count)
+		assert_true(loop_run_once(loop, 1000) >= 0);
+	assert_string_equal(pipe_text(ends[0]), "tw");
+	/* More than fits goes out behind what waits. */
+	memset(many, 'x', sizeof(many));
+	char_gather_write(&gather, (const uint8_t *)"o", 1);
+	char_gather_write(&gather, many, sizeof(many));
+	assert_int_equal(strlen(pipe_text(ends[0])), 1 + sizeof(many));
+	char_gather_write(&gather, many, CHAR_GATHER_SIZE - 1);
+	assert_string_equal(pipe_text(ends[0]), "");
+	char_gather_write(&gather, many, 2);
+	assert_int_equal(strlen(pipe_text(ends[0])), CHAR_GATHER_SIZE - 1);
+	/* The rest goes out at the end. */
+	char_gather_stop(&gather);
+	assert_string_equal(pipe_text(ends[0]), "xx");
+	char_gather_stop(&gather);
+	loop_destroy(loop);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static int connect_to(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -342,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_input_waits_for_room),
 		cmocka_unit_test(test_input_queue_is_bounded),
 		cmocka_unit_test(test_input_from_a_file),
+		cmocka_unit_test(test_output_is_gathered_by_lines),
 		cmocka_unit_test(test_output_gives_up_on_a_reader_that_stands_still),
 		cmocka_unit_test(test_socket_clients_come_and_go),
 		cmocka_unit_test(test_socket_respects_what_is_there),

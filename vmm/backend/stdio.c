@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "vmm/backend/backend.h"
+#include "vmm/backend/char_gather.h"
 #include "vmm/backend/char_input.h"
-#include "vmm/backend/char_output.h"
 #include "vmm/backend/escape.h"
 #include "vmm/backend/terminal.h"
 #include "vmm/base/err.h"
@@ -24,7 +24,7 @@ struct stdio_chardev {
 	struct chardev chardev;
 	const struct chardev_env *env;
 	struct char_input input;
-	struct char_output output;
+	struct char_gather output;
 	struct escape escape;
 	bool is_terminal;
 	int signal_fd; /* SIGTSTP and SIGCONT; -1 without a terminal */
@@ -46,7 +46,7 @@ static void stdio_break(struct stdio_chardev *stdio)
 		client->event(client->opaque, CHARDEV_BREAK);
 }
 
-/* Straight to the descriptor: the stall state of char_output is the device's. */
+/* Straight to the descriptor: the stall state of the output is the device's. */
 static void stdio_print_help(void)
 {
 	ssize_t written = write(STDOUT_FILENO, escape_help, strlen(escape_help));
@@ -86,7 +86,7 @@ static size_t stdio_filter(void *opaque, uint8_t *data, size_t len)
 
 static size_t stdio_write(struct chardev *chardev, const uint8_t *data, size_t len)
 {
-	return char_output_write(&((struct stdio_chardev *)chardev)->output, data, len);
+	return char_gather_write(&((struct stdio_chardev *)chardev)->output, data, len);
 }
 
 static void stdio_accept_input(struct chardev *chardev)
@@ -129,6 +129,7 @@ static void stdio_destroy(struct chardev *chardev)
 {
 	struct stdio_chardev *stdio = (struct stdio_chardev *)chardev;
 
+	char_gather_stop(&stdio->output);
 	char_input_stop(&stdio->input);
 	if (stdio->signal_watch)
 		loop_fd_remove(stdio->signal_watch);
@@ -149,8 +150,11 @@ static const struct chardev_ops stdio_ops = {
 
 static int stdio_start(struct stdio_chardev *stdio, struct err *err)
 {
-	int code = char_input_start(&stdio->input, STDIN_FILENO, err);
+	int code = char_gather_start(&stdio->output, stdio->env->loop, err);
 
+	if (code < 0)
+		return code;
+	code = char_input_start(&stdio->input, STDIN_FILENO, err);
 	if (code < 0 || !isatty(STDIN_FILENO))
 		return code < 0 ? err_prefix(err, "standard input") : 0;
 	code = terminal_enter_raw(STDIN_FILENO, err);
@@ -176,7 +180,7 @@ static struct chardev *stdio_create(const struct chardev_env *env, const char *a
 	stdio->input.chardev = &stdio->chardev;
 	stdio->input.loop = env->loop;
 	stdio->input.opaque = stdio;
-	stdio->output.fd = STDOUT_FILENO;
+	stdio->output.output.fd = STDOUT_FILENO;
 	if (stdio_start(stdio, err) < 0) {
 		stdio_destroy(&stdio->chardev);
 		return NULL;
