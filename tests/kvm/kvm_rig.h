@@ -45,6 +45,7 @@ struct rig {
 	_Atomic bool done;  /* the guest wrote to DONE_PORT */
 	uint8_t eoi_vector; /* of the last EOI that was for an I/O APIC */
 	unsigned eois;
+	int event_fd; /* the test's own */
 };
 
 /* Every case begins so: there must be a KVM to talk to. */

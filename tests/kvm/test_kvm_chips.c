@@ -230,13 +230,11 @@ static void test_a_split_pic_interrupts(void **state)
 	rig_destroy(rig);
 }
 
-static int event_fd = -1;
-
 static void signal_event(struct rig *rig)
 {
 	const uint64_t one = 1;
 
-	assert_int_equal(write(event_fd, &one, sizeof(one)), sizeof(one));
+	assert_int_equal(write(rig->event_fd, &one, sizeof(one)), sizeof(one));
 }
 
 static void check_message_by_eventfd(enum accel_irqchip irqchip)
@@ -247,7 +245,7 @@ static void check_message_by_eventfd(enum accel_irqchip irqchip)
 	struct err err = {0};
 	unsigned handle;
 
-	event_fd = config.fd = eventfd(0, EFD_NONBLOCK);
+	rig->event_fd = config.fd = eventfd(0, EFD_NONBLOCK);
 	if (kvm_accel_ops.irqfd_add(rig->vm, &config, &handle, &err) == -ENOTSUP)
 		skip();
 	assert_int_equal(kvm_accel_ops.irqfd_update(rig->vm, handle, MSI_ADDRESS, VECTOR, &err), 0);
@@ -258,7 +256,7 @@ static void check_message_by_eventfd(enum accel_irqchip irqchip)
 	rig_run_with(rig, signal_event);
 	expect_handled(rig, 0x66);
 	kvm_accel_ops.irqfd_remove(rig->vm, handle);
-	close(event_fd);
+	close(rig->event_fd);
 	rig_destroy(rig);
 }
 
@@ -284,7 +282,7 @@ static void test_a_level_by_eventfd_is_sampled_again(void **state)
 	uint64_t resampled = 0;
 	unsigned handle;
 
-	event_fd = config.fd = eventfd(0, EFD_NONBLOCK);
+	rig->event_fd = config.fd = eventfd(0, EFD_NONBLOCK);
 	config.resample_fd = eventfd(0, EFD_NONBLOCK);
 	if (kvm_accel_ops.irqfd_add(rig->vm, &config, &handle, &err) == -ENOTSUP)
 		skip();

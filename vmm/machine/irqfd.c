@@ -148,7 +148,7 @@ static bool irqfd_give(struct irqfd *irqfd)
 	const struct machine *machine = irqfd->owner->machine;
 	struct err err = {0};
 
-	if (!machine->vm || !machine->accel->irqfd_add)
+	if (machine->irqchip == ACCEL_IRQCHIP_OFF || !machine->accel->irqfd_add)
 		return false;
 	return machine->accel->irqfd_add(machine->vm, &irqfd->config, &irqfd->accel_handle, &err) == 0;
 }
@@ -202,7 +202,7 @@ static struct irqfd *irqfds_add(void *opaque, const struct irqfd_config *config,
 			return NULL;
 		}
 	}
-	if (!irqfd_give(irqfd) && irqfd_watch(irqfd, err) < 0) {
+	if ((irqfds->machine->intr_home || !irqfd_give(irqfd)) && irqfd_watch(irqfd, err) < 0) {
 		irq_router_release(irqfds->machine->irq_router, &irqfd->line);
 		free(irqfd);
 		return NULL;
