@@ -318,6 +318,14 @@ bool virtq_indirect_load(struct virtqueue *queue, uint64_t table_gpa, uint32_t i
 	return false;
 }
 
+/* Where the next chain will be looked for, as one number. */
+static uint16_t virtqueue_position(const struct virtqueue *queue)
+{
+	if (!queue->features.packed)
+		return queue->next_avail;
+	return (uint16_t)(queue->next_avail | (queue->avail_wrap ? 0x8000u : 0));
+}
+
 static bool virtqueue_is_usable(const struct virtqueue *queue)
 {
 	return queue->started && !queue->broken && !queue->quiet;
@@ -338,6 +346,7 @@ struct virtq_chain *virtqueue_pop(struct virtqueue *queue)
 	if (!chain)
 		return NULL;
 	chain->in_flight = true;
+	chain->position = virtqueue_position(queue);
 	queue->in_flight++;
 	queue->slots_in_flight += chain->slots;
 	queue->chains_popped++;
@@ -406,6 +415,7 @@ void virtqueue_return(struct virtq_chain *chain)
 {
 	struct virtqueue *queue = chain->queue;
 
+	assert(chain->position == virtqueue_position(queue)); /* it was popped last */
 	if (queue->started)
 		virtqueue_layout(queue)->give_back(queue, chain);
 	virtqueue_take_back(chain);

@@ -58,6 +58,7 @@ struct virtq_chain {
 	struct virtq_piece *piece; /* of each writable iovec, as popped */
 	uint16_t id;               /* split: head index; packed: buffer id */
 	uint16_t slots;            /* descriptors of the ring that it takes */
+	uint16_t position;         /* of the queue behind it, for virtqueue_return */
 	uint16_t next_free;        /* in the list of free chains */
 	bool in_flight;
 };
