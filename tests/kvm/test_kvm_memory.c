@@ -221,6 +221,9 @@ static void test_a_full_ring_makes_room(void **state)
 	rig_code(rig, CODE_GPA, code, sizeof(code));
 	run_again(rig);
 	dirty = fetch(rig);
+	for (unsigned i = 0; i < dirty.count; i++)
+		print_message("written: 0x%llx, 0x%llx bytes\n", (unsigned long long)dirty.range[i].gpa,
+			      (unsigned long long)dirty.range[i].size_bytes);
 	assert_int_equal(dirty.count, 1);
 	assert_int_equal(dirty.range[0].gpa, gpa);
 	assert_int_equal(dirty.range[0].size_bytes, 5000 * PAGE);

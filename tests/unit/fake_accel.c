@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -236,6 +237,11 @@ static int fake_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *s
 	return 0;
 }
 
+static void other_vcpu_instruction(struct accel_vcpu *vcpu, char *text, size_t size)
+{
+	snprintf(text, size, "a letter at %04x", (unsigned)vcpu->state.rip);
+}
+
 _Atomic int fake_other_refuses;
 
 #define FAKE_OPS                                                                                             \
@@ -253,6 +259,7 @@ const struct accel_ops other_accel_ops = {
 	.probe = fake_probe,
 	.vm_create = other_vm_create,
 	.vcpu_run_blocks = other_vcpu_run_blocks,
+	.vcpu_instruction = other_vcpu_instruction,
 	FAKE_OPS,
 };
 const struct accel_ops absent_accel_ops = {

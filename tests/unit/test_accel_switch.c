@@ -246,6 +246,28 @@ static void test_what_nobody_can_execute_ends_the_machine(void **state)
 	guest_end(&guest);
 }
 
+/* The accelerator that failed cannot tell the instruction: the other one can. */
+static void test_a_failure_is_reported_with_its_instruction(void **state)
+{
+	char log[4096] = "";
+	struct guest guest;
+	int standard_error = dup(STDERR_FILENO);
+	int pipe_fd[2];
+
+	GUEST(&guest, "xf");
+	assert_int_equal(pipe(pipe_fd), 0);
+	dup2(pipe_fd[1], STDERR_FILENO);
+	assert_int_equal(guest_run(&guest, NULL).end, MACHINE_FAILED);
+	dup2(standard_error, STDERR_FILENO);
+	close(standard_error);
+	close(pipe_fd[1]);
+	assert_true(read(pipe_fd[0], log, sizeof(log) - 1) > 0);
+	close(pipe_fd[0]);
+	assert_non_null(strstr(log, "registers of CPU 0"));
+	assert_non_null(strstr(log, "at rip: a letter at "));
+	guest_end(&guest);
+}
+
 static void helped_and_switched(struct guest *guest)
 {
 	switch_to_the_other(guest);
@@ -276,6 +298,7 @@ int main(void)
 		cmocka_unit_test(test_periodic_hand_overs),
 		cmocka_unit_test(test_the_other_one_helps_out),
 		cmocka_unit_test(test_what_nobody_can_execute_ends_the_machine),
+		cmocka_unit_test(test_a_failure_is_reported_with_its_instruction),
 		cmocka_unit_test(test_assists_between_hand_overs),
 	};
 

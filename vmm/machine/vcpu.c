@@ -55,24 +55,47 @@ void machine_vcpus_wait_parked(struct machine *machine)
 	pthread_mutex_unlock(&run->lock);
 }
 
-static void vcpu_report(struct machine_vcpu *vcpu)
+/*
+ * The instruction at RIP as text. An accelerator that cannot say gives its state to the other side for the
+ * question; the machine has failed, and nobody goes on with it.
+ */
+static void vcpu_report_instruction(struct machine_vcpu *vcpu, const struct x86_cpu_state *state)
+{
+	struct machine *machine = vcpu->machine;
+	const struct machine_side *side = &machine->side[machine->active_side];
+	char text[96] = "";
+
+	if (!side->ops->vcpu_instruction)
+		side = accel_side_other(machine, NULL);
+	if (!side || !side->ops->vcpu_instruction)
+		return;
+	if (side->ops != machine->accel && side->ops->state_set(side->vcpu[vcpu->index], state, NULL) < 0)
+		return;
+	side->ops->vcpu_instruction(side->vcpu[vcpu->index], text, sizeof(text));
+	log_error("  at rip: %s", text);
+}
+
+static void vcpu_report(struct machine_vcpu *vcpu, bool with_instruction)
 {
 	struct x86_cpu_state *state = machine_new_cpu_state();
 	struct err err = {0};
 
 	if (!state)
 		return;
-	if (vcpu->machine->accel->state_get(vcpu->accel_vcpu, state, &err) == 0)
-		cpu_report_x86(vcpu->index, state);
-	else
+	if (vcpu->machine->accel->state_get(vcpu->accel_vcpu, state, &err) < 0) {
 		log_error("cannot read the registers of CPU %u: %s", vcpu->index, err.message);
+	} else {
+		cpu_report_x86(vcpu->index, state);
+		if (with_instruction)
+			vcpu_report_instruction(vcpu, state);
+	}
 	free(state);
 }
 
 static void vcpu_fail(struct machine_vcpu *vcpu, const char *what, const char *why)
 {
 	log_error("CPU %u: %s%s%s", vcpu->index, what, why[0] ? ": " : "", why);
-	vcpu_report(vcpu);
+	vcpu_report(vcpu, true);
 	machine_run_request(vcpu->machine, REQUEST_FAIL, 0);
 }
 
@@ -84,7 +107,7 @@ static void vcpu_handle_exit(struct machine_vcpu *vcpu, enum accel_exit why, con
 	case ACCEL_EXIT_RESET: machine_run_request(vcpu->machine, REQUEST_RESET, 0); return;
 	case ACCEL_EXIT_SHUTDOWN:
 		log_error("triple fault on CPU %u", vcpu->index);
-		vcpu_report(vcpu);
+		vcpu_report(vcpu, false);
 		machine_run_request(vcpu->machine, REQUEST_TRIPLE_FAULT, 0);
 		return;
 	case ACCEL_EXIT_POWER_OFF: machine_run_request(vcpu->machine, REQUEST_POWER_OFF, 0); return;
