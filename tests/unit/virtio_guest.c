@@ -20,7 +20,7 @@ static void guest_on_written(void *opaque, uint64_t gpa, uint64_t len)
 	struct virtio_guest *guest = opaque;
 
 	assert_true(len > 0);
-	for (uint64_t i = 0; i < len && gpa + i < GUEST_WATCHED_BYTES; i++)
+	for (uint64_t i = 0; guest->announced && i < len && gpa + i < GUEST_WATCHED_BYTES; i++)
 		guest->announced[gpa + i] = 1;
 }
 
@@ -68,10 +68,6 @@ struct virtio_guest *virtio_guest_create(void)
 		gmem_add(guest->gmem, VIRTIO_GUEST_MORE_GPA, VIRTIO_GUEST_MORE_BYTES, GMEM_RAM, NULL), 0);
 	assert_int_equal(gmem_add(guest->gmem, VIRTIO_GUEST_ROM_GPA, VIRTIO_GUEST_ROM_BYTES, GMEM_ROM, NULL),
 			 0);
-	guest->before = calloc(1, GUEST_WATCHED_BYTES);
-	guest->announced = calloc(1, GUEST_WATCHED_BYTES);
-	assert_non_null(guest->before);
-	assert_non_null(guest->announced);
 	assert_int_equal(gmem_listen(guest->gmem, guest_on_written, guest), 0);
 	guest->env = (struct device_env){
 		.gmem = guest->gmem, .lock = &guest->lock, .intr_lock = &guest->intr_lock};
@@ -237,6 +233,12 @@ uint32_t virtio_guest_request(struct virtio_guest *guest, unsigned queue, const 
 
 void virtio_guest_watch_writes(struct virtio_guest *guest)
 {
+	if (!guest->before) {
+		guest->before = calloc(1, GUEST_WATCHED_BYTES);
+		guest->announced = calloc(1, GUEST_WATCHED_BYTES);
+	}
+	assert_non_null(guest->before);
+	assert_non_null(guest->announced);
 	memcpy(guest->before, gmem_span(guest->gmem, 0, VIRTIO_GUEST_RAM_BYTES), VIRTIO_GUEST_RAM_BYTES);
 	memcpy(guest->before + VIRTIO_GUEST_MORE_GPA,
 	       gmem_span(guest->gmem, VIRTIO_GUEST_MORE_GPA, VIRTIO_GUEST_MORE_BYTES),

@@ -68,7 +68,7 @@ struct virtio_guest {
 	unsigned config_interrupts, resets;
 	bool line; /* interrupt line's level */
 	uint64_t free_gpa;
-	uint8_t *before, *announced; /* a byte for each of RAM and MORE */
+	uint8_t *before, *announced; /* a byte for each of RAM and MORE; made when writes are watched */
 };
 
 struct virtio_guest *virtio_guest_create(void);
