@@ -173,8 +173,10 @@ static void virtio_config_interrupt(struct virtio_device *virtio)
 
 /* Misbehaviour. */
 
-__attribute__((format(printf, 2, 0))) static void virtio_complain(struct virtio_device *virtio,
-								  const char *format, va_list args)
+static void virtio_complain(struct virtio_device *virtio, const char *format, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+static void virtio_complain(struct virtio_device *virtio, const char *format, va_list args)
 {
 	char message[VIRTIO_LOG_MESSAGE_SIZE];
 
