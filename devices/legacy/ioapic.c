@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * 82093AA I/O APIC. Knows nothing of local APICs beyond the sink of messages. Intel 82093AA data sheet,
- * chapter 3; the EOI register of version 0x20 as in the ICH9 data sheet.
+ * chapter 3. Version 0x11, without an EOI register, as KVM's: a guest may move between the two.
  *
  *   redirection entry   63      56        16     15      14     13       12      11     10     8 7      0
  *                      | dest id |  ...  |mask|trigger|R.IRR|polarity|status|logical|delivery | vector |
@@ -23,8 +23,7 @@
 #define IOAPIC_SIZE    0x1000
 #define IOAPIC_SELECT  0x00
 #define IOAPIC_WINDOW  0x10
-#define IOAPIC_EOI     0x40
-#define IOAPIC_VERSION (0x20u | (IOAPIC_PINS - 1) << 16)
+#define IOAPIC_VERSION (0x11u | (IOAPIC_PINS - 1) << 16)
 
 #define IOAPIC_INDEX_ID      0x00
 #define IOAPIC_INDEX_VERSION 0x01
@@ -196,8 +195,6 @@ static void ioapic_mmio_write(void *opaque, uint64_t offset, uint64_t value, uns
 		ioapic->select = (uint8_t)value;
 	else if (offset == IOAPIC_WINDOW && size_bytes == 4)
 		ioapic_write_window(ioapic, (uint32_t)value);
-	else if (offset == IOAPIC_EOI)
-		ioapic_eoi(ioapic, (uint8_t)value);
 }
 
 /* Lines keep their level: they belong to the devices. */

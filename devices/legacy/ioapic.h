@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 82093AA I/O APIC with 24 pins, version 0x20 (with the EOI register). Guarded by the interrupt lock.
- * Intel 82093AA data sheet; ICH9 data sheet for the EOI register.
+ * 82093AA I/O APIC with 24 pins, version 0x11 (without EOI register). Guarded by the interrupt lock.
+ * Intel 82093AA data sheet.
  */
 #pragma once
 

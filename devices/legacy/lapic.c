@@ -16,8 +16,8 @@
 #include "vmm/base/err.h"
 #include "vmm/core/timer.h"
 
-#define LAPIC_VERSION_VALUE                                                                                  \
-	(0x14u | (LAPIC_LVT_COUNT - 1) << 16 | 1u << 24 /* EOI broadcasts can be suppressed */)
+/* EOI broadcasts cannot be suppressed (bit 24), for the I/O APIC could not be told of the end otherwise. */
+#define LAPIC_VERSION_VALUE (0x14u | (LAPIC_LVT_COUNT - 1) << 16)
 
 #define MSR_APIC_BASE    0x01b
 #define MSR_TSC_DEADLINE 0x6e0
@@ -58,7 +58,7 @@ static void lapic_cpu_write_lvt(struct lapic_cpu *cpu, enum lapic_lvt lvt, uint3
 /* 11.4.7.2: a software-disabled APIC keeps IRR and ISR and masks every LVT entry. */
 static void lapic_cpu_write_svr(struct lapic_cpu *cpu, uint32_t value)
 {
-	cpu->svr = value & (0xff | LAPIC_SVR_ENABLED | 1u << 9 | LAPIC_SVR_EOI_SUPPRESS);
+	cpu->svr = value & (0xff | LAPIC_SVR_ENABLED | 1u << 9);
 	if (!(cpu->svr & LAPIC_SVR_ENABLED))
 		for (unsigned lvt = 0; lvt < LAPIC_LVT_COUNT; lvt++)
 			lapic_cpu_write_lvt(cpu, (enum lapic_lvt)lvt, cpu->lvt[lvt]);
@@ -202,7 +202,7 @@ static uint64_t lapic_cpu_x2apic_writable(const struct lapic_cpu *cpu, uint32_t 
 	switch (offset) {
 	case LAPIC_TPR:
 	case LAPIC_SELF_IPI: return 0xff;
-	case LAPIC_SVR: return 0xff | LAPIC_SVR_ENABLED | 1u << 9 | LAPIC_SVR_EOI_SUPPRESS;
+	case LAPIC_SVR: return 0xff | LAPIC_SVR_ENABLED | 1u << 9;
 	case LAPIC_ICR_LOW: return 0xffffffff000ccfffull;
 	case LAPIC_TIMER_INITIAL: return 0xffffffff;
 	case LAPIC_TIMER_DIVIDE: return 0xb;

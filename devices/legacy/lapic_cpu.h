@@ -58,7 +58,6 @@ enum lapic_lvt {
 #define LAPIC_TIMER_DEADLINE (2u << 17)
 
 #define LAPIC_SVR_ENABLED      (1u << 8)
-#define LAPIC_SVR_EOI_SUPPRESS (1u << 12)
 
 #define LAPIC_BASE_BSP    (1ull << 8)
 #define LAPIC_BASE_X2APIC (1ull << 10)

@@ -191,7 +191,7 @@ void lapic_cpu_eoi(struct lapic_cpu *cpu)
 	if (lapic_vector_test(cpu->tmr, (uint8_t)vector)) {
 		if ((*lvt & 0xff) == (uint32_t)vector)
 			*lvt &= ~LAPIC_LVT_REMOTE_IRR;
-		if (sink->eoi && !(cpu->svr & LAPIC_SVR_EOI_SUPPRESS))
+		if (sink->eoi)
 			sink->eoi(sink->opaque, (uint8_t)vector);
 		lapic_cpu_lint0_level(cpu);
 	}
