@@ -217,13 +217,12 @@ static void test_a_full_ring_makes_room(void **state)
 	rig = rig_create_as(1, (struct accel_vm_config){.dirty_ring = true});
 	assert_int_equal(gmem_add(rig->gmem, gpa, 5000 * PAGE, GMEM_RAM, &err), 0);
 	assert_int_equal(kvm_accel_ops.mem_map(rig->vm, gmem_region_at(rig->gmem, 1), &err), 0);
-	assert_int_equal(kvm_accel_ops.dirty_log_start(rig->vm, &err), 0);
 	rig_code(rig, CODE_GPA, code, sizeof(code));
+	/* KVM counts a page as written when it first maps it, be it for its code. */
+	run_again(rig);
+	assert_int_equal(kvm_accel_ops.dirty_log_start(rig->vm, &err), 0);
 	run_again(rig);
 	dirty = fetch(rig);
-	for (unsigned i = 0; i < dirty.count; i++)
-		print_message("written: 0x%llx, 0x%llx bytes\n", (unsigned long long)dirty.range[i].gpa,
-			      (unsigned long long)dirty.range[i].size_bytes);
 	assert_int_equal(dirty.count, 1);
 	assert_int_equal(dirty.range[0].gpa, gpa);
 	assert_int_equal(dirty.range[0].size_bytes, 5000 * PAGE);
