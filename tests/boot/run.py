@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases  # noqa: E402
 import disk_cases  # noqa: E402,F401  pylint: disable=unused-import
 import device_cases  # noqa: E402,F401  pylint: disable=unused-import
+import virtio_cases  # noqa: E402,F401  pylint: disable=unused-import
 import guests  # noqa: E402
 import monitors  # noqa: E402
 

@@ -32,10 +32,15 @@ static const struct device_description devices[] = {
 	{.acpi_hid = "PNP0303", .pio_base = {0x60, 0x64}, .pio_size = {1, 1}, .irq = {1, 12}},
 	{.acpi_hid = NULL, .pio_base = {0x80}, .pio_size = {1}, .irq = {-1, -1}},
 	{.acpi_hid = "LNRO0005", .mmio_base = 0xd0000000, .mmio_size = 0x1000, .irq = {20, -1}},
+	{.acpi_hid = "LNRO0005",
+	 .mmio_base = 0xd0001000,
+	 .mmio_size = 0x1000,
+	 .irq = {10, -1},
+	 .irq_is_level = true},
 };
 
 struct fixture {
-	const struct device_description *list[6];
+	const struct device_description *list[7];
 	struct boot_x86_config config;
 	uint8_t area[LAYOUT_ACPI_SIZE];
 	size_t len;
@@ -46,14 +51,14 @@ static int setup(void **state)
 {
 	struct fixture *f = test_calloc(1, sizeof(*f));
 
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = 0; i < 7; i++)
 		f->list[i] = &devices[i];
 	f->config = (struct boot_x86_config){.cpu_count = 4,
 					     .lapic_gpa = 0xfee00000,
 					     .ioapic_gpa = 0xfec00000,
 					     .ioapic_id = 4,
 					     .device = f->list,
-					     .device_count = 6,
+					     .device_count = 7,
 					     .acpi = {.pm1a_event_port = 0x600,
 						      .pm1a_control_port = 0x604,
 						      .pm_timer_port = 0x608,
@@ -320,6 +325,40 @@ static void expect_text(const char *folder, const char *file, const char *text)
 		fail_msg("%s does not contain \"%s\"", file, text);
 }
 
+static void add_pci(struct fixture *f)
+{
+	static const uint8_t gsi[] = {16, 17, 18, 19, 20, 21, 22, 23};
+
+	f->config.pci = (struct boot_pci){
+		.ecam_gpa = 0xe0000000,
+		.last_bus = 255,
+		.low_gpa = 0xc1000000,
+		.low_size = 0x1f000000,
+		.high_gpa = 0x3fff00000000,
+		.high_size = 1ull << 32,
+		.gsi = gsi,
+		.gsi_count = 8,
+	};
+}
+
+/* Without PCI there is no MCFG; with it, one segment of the buses that there are. */
+static void test_mcfg(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t *mcfg;
+
+	build(f);
+	assert_int_equal(word(at_gpa(f, word(f->area + 24, 8)) + 4, 4), 36 + 2 * 8);
+	add_pci(f);
+	build(f);
+	mcfg = find_table(f, "MCFG");
+	assert_int_equal(word(mcfg + 4, 4), 60);
+	assert_int_equal(word(mcfg + 44, 8), 0xe0000000);
+	assert_int_equal(word(mcfg + 52, 2), 0);
+	assert_int_equal(mcfg[54], 0);
+	assert_int_equal(mcfg[55], 255);
+}
+
 static void test_iasl_accepts_every_table(void **state)
 {
 	struct fixture *f = *state;
@@ -331,6 +370,7 @@ static void test_iasl_accepts_every_table(void **state)
 		print_message("iasl is not installed (package acpica-tools)\n");
 		skip();
 	}
+	add_pci(f);
 	build(f);
 	assert_non_null(mkdtemp(folder));
 	fadt = find_table(f, "FACP");
@@ -338,9 +378,11 @@ static void test_iasl_accepts_every_table(void **state)
 	write_file(folder, "dsdt.aml", at_gpa(f, word(fadt + 40, 4)),
 		   word(at_gpa(f, word(fadt + 40, 4)) + 4, 4));
 	write_file(folder, "madt.aml", find_table(f, "APIC"), word(find_table(f, "APIC") + 4, 4));
+	write_file(folder, "mcfg.aml", find_table(f, "MCFG"), word(find_table(f, "MCFG") + 4, 4));
 	write_file(folder, "facs.aml", at_gpa(f, word(fadt + 36, 4)), 64);
 	snprintf(command, sizeof(command),
-		 "cd %s && for t in fadt dsdt madt facs; do iasl -d $t.aml >$t.log 2>&1 && iasl -p again-$t "
+		 "cd %s && for t in fadt dsdt madt mcfg facs; do iasl -d $t.aml >$t.log 2>&1 && iasl -p "
+		 "again-$t "
 		 "$t.dsl >>$t.log 2>&1 "
 		 "|| { cat $t.log; exit 1; }; done && ! grep -iE 'invalid|incorrect|unknown' *.dsl && "
 		 "grep -q '0 Errors, 0 Warnings' dsdt.log",
@@ -352,6 +394,14 @@ static void test_iasl_accepts_every_table(void **state)
 	expect_text(folder, "dsdt.dsl", "EisaId (\"PNP0F13\")");
 	expect_text(folder, "dsdt.dsl", "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive");
 	expect_text(folder, "dsdt.dsl", "Memory32Fixed (ReadWrite");
+	expect_text(folder, "dsdt.dsl", "Interrupt (ResourceConsumer, Level, ActiveHigh, Shared");
+	expect_text(folder, "dsdt.dsl", "Device (PCI0)");
+	expect_text(folder, "dsdt.dsl", "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode");
+	expect_text(folder, "dsdt.dsl",
+		    "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable");
+	expect_text(folder, "dsdt.dsl",
+		    "QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable");
+	expect_text(folder, "dsdt.dsl", "Name (_PRT, Package (0x80)");
 	expect_text(folder, "madt.dsl", "[I/O APIC]");
 	expect_text(folder, "fadt.dsl", "FADT Minor Revision : 05");
 	snprintf(command, sizeof(command), "rm -r %s", folder);
@@ -372,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_aml_lengths),
 		cmocka_unit_test(test_aml_objects),
 		CASE(test_mp_table),
+		CASE(test_mcfg),
 		CASE(test_iasl_accepts_every_table),
 	};
 

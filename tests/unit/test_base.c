@@ -221,6 +221,55 @@ static void test_loop_post_is_bounded(void **state)
 	loop_destroy(probe.loop);
 }
 
+static void probe_add(void *opaque)
+{
+	struct loop_probe *probe = opaque;
+
+	assert_true(loop_is_mine(probe->loop));
+	probe->calls++;
+}
+
+static void *probe_run_loop(void *loop)
+{
+	loop_run(loop);
+	return NULL;
+}
+
+/* A call from outside is done when loop_call returns; from inside, or where nobody runs the loop, it is
+ * direct. */
+static void test_loop_call_waits(void **state)
+{
+	struct loop_probe probe = {.loop = loop_create(NULL)};
+	pthread_t thread;
+
+	loop_call(probe.loop, probe_add, &probe);
+	assert_int_equal(probe.calls, 1);
+	pthread_create(&thread, NULL, probe_run_loop, probe.loop);
+	for (unsigned i = 2; i < 1000; i++) {
+		loop_call(probe.loop, probe_add, &probe);
+		assert_int_equal(probe.calls, i);
+	}
+	loop_stop(probe.loop, 0);
+	loop_call(probe.loop, probe_add, &probe); /* whether the thread has gone or not */
+	assert_int_equal(probe.calls, 1000);
+	pthread_join(thread, NULL);
+	assert_true(loop_is_mine(probe.loop));
+	loop_destroy(probe.loop);
+	(void)state;
+}
+
+static void test_loop_runs_once(void **state)
+{
+	struct loop_probe probe = {.loop = loop_create(NULL)};
+
+	assert_int_equal(loop_run_once(probe.loop, 0), 0);
+	loop_post(probe.loop, probe_add, &probe);
+	assert_int_equal(loop_run_once(probe.loop, 1000), 0);
+	assert_int_equal(probe.calls, 1);
+	loop_destroy(probe.loop);
+	(void)state;
+}
+
 static void probe_fired(void *opaque)
 {
 	struct loop_probe *probe = opaque;
@@ -302,6 +351,8 @@ int main(void)
 		cmocka_unit_test(test_log_limit_counts_what_it_drops),
 		cmocka_unit_test(test_loop_post_from_another_thread),
 		cmocka_unit_test(test_loop_post_is_bounded),
+		cmocka_unit_test(test_loop_call_waits),
+		cmocka_unit_test(test_loop_runs_once),
 		cmocka_unit_test(test_loop_timer_fires_at_its_time),
 		cmocka_unit_test(test_loop_watch_removed_in_its_batch),
 		cmocka_unit_test(test_loop_refuses_a_closed_descriptor),

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Boot tests of the virtio transports with Debian's own drivers, by the simplest device: random bytes, read through
+registers in memory and through PCI, with every kind of interrupt and ring, on several CPUs and I/O threads.
+"""
+import re
+
+from cases import BOOT_TIMEOUT_S, CASES, BootError, need
+from device_cases import finish, scripted
+
+# 6400 bytes of 64 each, no two blocks alike; what the guest sees of the device is printed for the test to read.
+SCRIPT = """
+set -e
+cat /sys/class/misc/hw_random/rng_current
+dd if=/dev/hwrng of=/random bs=64 count=100
+test $(wc -c < /random) = 6400
+hexdump -v -e '16/1 "%02x" "\\n"' /random | sort | uniq -d | { ! grep -q .; }
+grep virtio /proc/interrupts
+cat /sys/bus/virtio/devices/virtio0/features
+echo features-end
+"""
+
+FEATURE_EVENT_IDX, FEATURE_PACKED, FEATURE_RING_RESET = 29, 34, 40
+
+# name -> (module of the transport, options, kernel arguments, what /proc/interrupts says, features expected, and not)
+TRANSPORTS = {
+    "mmio": ("virtio_mmio", (), "", r"IO-APIC\s+16-fasteoi\s+virtio0", (FEATURE_EVENT_IDX,), (FEATURE_PACKED,)),
+    "mmio-packed": ("virtio_mmio", ("--virtio-ring", "packed"), "", r"IO-APIC\s+16-fasteoi\s+virtio0",
+                    (FEATURE_EVENT_IDX, FEATURE_PACKED), ()),
+    "pci-msix": ("virtio_pci", ("--virtio-transport", "pci"), "", r"PCI-MSI\s+\S+\s+virtio0-input",
+                 (FEATURE_EVENT_IDX, FEATURE_RING_RESET), (FEATURE_PACKED,)),
+    "pci-msix-packed": ("virtio_pci", ("--virtio-transport", "pci", "--virtio-ring", "packed"), "",
+                        r"PCI-MSI\s+\S+\s+virtio0-input", (FEATURE_PACKED, FEATURE_RING_RESET), ()),
+    "pci-intx": ("virtio_pci", ("--virtio-transport", "pci"), "pci=nomsi", r"IO-APIC\s+17-fasteoi\s+virtio0",
+                 (FEATURE_RING_RESET,), ()),
+}
+
+
+def rng_through(context, name, cpus):
+    need(context, "virtio")
+    module, options, append, interrupt, wanted, unwanted = TRANSPORTS[name]
+    guest = scripted(context, [module, "virtio-rng"], SCRIPT, cpus=cpus)
+    guest.append += " " + append
+    extra = [*options, "--rng", "--rng", "--io-threads", str(cpus)]
+    with context.start(guest, extra=extra) as session:
+        session.expect("^virtio_rng.0", BOOT_TIMEOUT_S)
+        session.expect("^features-end", BOOT_TIMEOUT_S)
+        seen = session.text
+        finish(session)
+    line = re.search(rf"^\s*\d+:([\s\d]+)\s{interrupt}", seen, re.MULTILINE)
+    if not line or sum(map(int, line.group(1).split())) < 100:
+        raise BootError(f"/proc/interrupts has no hundred interrupts at '{interrupt}'")
+    features = re.search(r"^([01]{64})\r?$", seen, re.MULTILINE).group(1)
+    for bit in wanted + unwanted:
+        if (features[bit] == "1") != (bit in wanted):
+            raise BootError(f"feature {bit} is {features[bit]}")
+
+
+def register_rngs():
+    for name in TRANSPORTS:
+        for cpus in (1, 2):
+            CASES[f"virtio-rng-{name}-{cpus}cpu"] = (
+                lambda context, name=name, cpus=cpus: rng_through(context, name, cpus))
+
+
+register_rngs()
