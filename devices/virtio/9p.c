@@ -168,12 +168,17 @@ static void virtio_9p_stop_threads(struct virtio_9p *p9)
 		pthread_join(p9->thread[--p9->thread_count], NULL);
 }
 
-/* What is left to free when virtio_init failed or virtio_release is done. */
-static void virtio_9p_free(struct virtio_9p *p9)
+static void virtio_9p_unwatch(void *opaque)
+{
+	loop_fd_remove(((struct virtio_9p *)opaque)->done_watch);
+}
+
+/* What is left to free when virtio_init failed or virtio_release is done: no message is under way. */
+static void virtio_9p_free(struct virtio_9p *p9, struct loop *loop)
 {
 	virtio_9p_stop_threads(p9);
 	if (p9->done_watch)
-		loop_fd_remove(p9->done_watch);
+		loop_call(loop, virtio_9p_unwatch, p9);
 	if (p9->done_fd >= 0)
 		close(p9->done_fd);
 	share_destroy(p9->share);
@@ -186,9 +191,11 @@ static void virtio_9p_destroy(struct device *device)
 {
 	struct virtio_9p *p9 = (struct virtio_9p *)device;
 
-	virtio_9p_stop_threads(p9);
+	struct loop *loop = p9->virtio.env.io_loop;
+
+	/* Waits for messages under way, for which threads and watch are needed. */
 	virtio_release(&p9->virtio);
-	virtio_9p_free(p9);
+	virtio_9p_free(p9, loop);
 }
 
 static const struct state_field virtio_9p_state[] = {VIRTIO_STATE_FIELDS, {.name = NULL}};
@@ -293,7 +300,7 @@ struct device *virtio_9p_create(const struct device_env *env, const struct virti
 	pthread_mutex_init(&p9->lock, NULL);
 	pthread_cond_init(&p9->wake, NULL);
 	if (virtio_9p_prepare(p9, env, err) < 0 || virtio_9p_set_up(p9, env, config, err) < 0) {
-		virtio_9p_free(p9);
+		virtio_9p_free(p9, env->io_loop);
 		return NULL;
 	}
 	return &p9->virtio.device;

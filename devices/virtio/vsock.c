@@ -47,6 +47,8 @@ void vsock_take_packets(struct vsock *vsock)
 	struct virtqueue *queue = &vsock->virtio.queue[VSOCK_TRANSMIT];
 	struct virtq_chain *chain;
 
+	if (!virtio_queue_is_up(&vsock->virtio, VSOCK_TRANSMIT))
+		return;
 	/* Every packet may cause a reset; a guest that takes none has to wait with its packets. */
 	while (vsock->reset_count < VSOCK_RESETS_WAIT && (chain = virtqueue_pop(queue)) != NULL) {
 		vsock_take_packet(vsock, chain);
@@ -126,11 +128,18 @@ static const struct virtio_ops vsock_ops = {
 	.resume = vsock_resume,
 };
 
-static void vsock_free(struct vsock *vsock)
+static void vsock_close(void *opaque)
 {
+	struct vsock *vsock = opaque;
+
+	vsock_forget(vsock);
 	vsock_host_close(vsock);
-	if (vsock->timer)
-		loop_timer_destroy(vsock->timer);
+	loop_timer_destroy(vsock->timer);
+}
+
+static void vsock_free(struct vsock *vsock, struct loop *loop)
+{
+	loop_call(loop, vsock_close, vsock);
 	if (vsock->buffers)
 		munmap(vsock->buffers, (size_t)VSOCK_CONNECTIONS_MAX * VSOCK_BUFFER_SIZE);
 	free(vsock);
@@ -140,9 +149,10 @@ static void vsock_destroy(struct device *device)
 {
 	struct vsock *vsock = (struct vsock *)device;
 
-	vsock_forget(vsock);
+	struct loop *loop = vsock->virtio.env.io_loop;
+
 	virtio_release(&vsock->virtio);
-	vsock_free(vsock);
+	vsock_free(vsock, loop);
 }
 
 static const struct state_field vsock_state_fields[] = {
@@ -232,12 +242,12 @@ struct device *vsock_create(const struct device_env *env, const struct vsock_con
 	}
 	vsock->listen_fd = -1;
 	if (vsock_init(vsock, env, config, err) < 0) {
-		vsock_free(vsock);
+		vsock_free(vsock, env->io_loop);
 		return NULL;
 	}
 	if (vsock_prepare(vsock, env, err) < 0) {
 		virtio_release(&vsock->virtio);
-		vsock_free(vsock);
+		vsock_free(vsock, env->io_loop);
 		return NULL;
 	}
 	return &vsock->virtio.device;

@@ -4,9 +4,12 @@ import hashlib
 import os
 import random
 import shutil
+import socket
 import stat
 import subprocess
 import tarfile
+import threading
+import time
 
 import monitors
 
@@ -170,3 +173,215 @@ def p9_unlinked(context):
     for wanted in ("still-there", "40", "locked", "deep"):
         expect(wanted in output.split("\n"), f"'{wanted}' is missing:\n{output}")
     expect(sorted(os.listdir(share)) == sorted(f"f{i}" for i in range(40)), "the folder holds other names")
+
+
+# --- sockets
+
+VSOCK_MODULES = ["vmw_vsock_virtio_transport"]
+VSOCK_BYTES = 6 << 20
+
+
+def vsock_tool(context):
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(context.vmmctl))), "tests/share/vsock-tool")
+    with open(path, "rb") as file:
+        return ("bin/vsock-tool", file.read())
+
+
+def vsock_byte(at):
+    return (at * 0x9e3779b97f4a7c15 & 0xffffffffffffffff) >> 56
+
+
+def echo_until_end(listener, digests):
+    """Serves connections of the guest: gives back what comes, until its end."""
+    while True:
+        try:
+            peer, _ = listener.accept()
+        except OSError:
+            return
+        digest = hashlib.sha256()
+        while data := peer.recv(1 << 16):
+            digest.update(data)
+            peer.sendall(data)
+        peer.close()
+        digests.append(digest.hexdigest())
+
+
+@case("vsock-from-guest")
+def vsock_from_guest(context):
+    """The guest sends some MiB to a port of the host and gets them back, while it sends; a port nobody has refuses."""
+    path = context.path("v")
+    digests = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path + "_5000")
+        listener.listen()
+        threading.Thread(target=echo_until_end, args=(listener, digests), daemon=True).start()
+        output = context.run(
+            f"vsock-tool send 5000 {VSOCK_BYTES} && echo first-ok\n"
+            "for i in 1 2 3 4; do vsock-tool send 5000 100001 & done; wait; echo several-ok\n"
+            "vsock-tool send 5001 10 || echo refused\n",
+            VSOCK_MODULES, ["--vsock", f"cid=7,path={path}"], additions=[vsock_tool(context)])
+    expect("first-ok" in output and "several-ok" in output and "refused" in output and "wrong" not in output,
+           f"the guest says:\n{output}")
+    wanted = [hashlib.sha256(bytes(map(vsock_byte, range(size)))).hexdigest() for size in (VSOCK_BYTES, 100001)]
+    expect(sorted(digests) == sorted([wanted[0]] + 4 * [wanted[1]]), "the host got other bytes")
+    expect(not os.path.exists(path), "the socket is still there after the end")
+
+
+@case("vsock-to-guest")
+def vsock_to_guest(context):
+    """Programs of the host greet, send some MiB into the guest and get them back; a port nobody has is refused."""
+    path = context.path("v")
+    data = random.Random(3).randbytes(VSOCK_BYTES)
+
+    def talk(port, payload):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)
+            peer.settimeout(120)
+            peer.sendall(f"CONNECT {port}\n".encode())
+            line = b""
+            while not line.endswith(b"\n"):
+                byte = peer.recv(1)
+                if not byte:
+                    return None
+                line += byte
+            expect(line.startswith(b"OK 10737"), f"the greeting is answered by {line}")
+            back = []
+
+            def send():
+                peer.sendall(payload)
+                peer.shutdown(socket.SHUT_WR)
+            sender = threading.Thread(target=send, daemon=True)
+            sender.start()
+            while piece := peer.recv(1 << 16):
+                back.append(piece)
+            sender.join()
+            return b"".join(back)
+
+    script = "vsock-tool echo 6000 3 && echo served\n"
+    with context.start(script, VSOCK_MODULES, ["--vsock", path], additions=[vsock_tool(context)]) as session:
+        session.expect("^listening$", 300)
+        expect(talk(6001, b"x") is None, "a port that nobody listens on was not refused")
+        expect(talk(6000, data) == data, "other bytes came back")
+        expect(talk(6000, b"short") == b"short", "other bytes came back")
+        expect(talk(6000, b"") == b"", "bytes came back where none were sent")
+        session.seen = 0
+        expect("served" in context.finish(session), "the guest's program failed")
+
+
+# --- processes that serve a device
+
+class Peer:
+    """A process of the host that listens on a socket, for as long as a `with` lasts."""
+
+    def __init__(self, context, socket_path, command):
+        self.log = open(context.log + ".peer", "wb")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not os.path.exists(socket_path):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                with open(context.log + ".peer", encoding="utf-8", errors="replace") as log:
+                    raise Skip(f"{command[0]} does not run here: {log.read().strip()[-200:]}")
+            time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def find_program(*names):
+    for name in names:
+        path = shutil.which(name, path=os.environ["PATH"] + ":/usr/lib/qemu:/usr/libexec")
+        if path:
+            return path
+    raise Skip(f"{names[0]} is not installed")
+
+
+def virtiofsd(context, share):
+    program = find_program("virtiofsd")
+    socket_path = context.path("fs")
+    # QEMU's own needs namespaces to build its sandbox; the guest's requests are ours, so none will do.
+    command = [program, f"--socket-path={socket_path}", "-o", f"source={share}", "-o", "sandbox=chroot", "-f"]
+    if "--shared-dir" in subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout:
+        command = [program, f"--socket-path={socket_path}", f"--shared-dir={share}", "--sandbox=none"]
+    return Peer(context, socket_path, command), socket_path
+
+
+@case("virtiofs")
+def virtiofs(context):
+    """A tree unpacked and packed in a file system that virtiofsd serves."""
+    share, tree = context.path("share"), context.path("tree")
+    os.mkdir(share)
+    make_tree(tree, 150, seed=4)
+    with tarfile.open(os.path.join(share, "in.tar"), "w") as archive:
+        archive.add(tree, arcname="tree")
+    peer, socket_path = virtiofsd(context, share)
+    with peer:
+        output = context.run("set -e\nmount -t virtiofs files /mnt\ncd /mnt\ntar xf in.tar\ntar cf out.tar tree\n"
+                             "cp /bin/busybox prog\n./prog echo runs-from-the-share\ncd /\numount /mnt\n",
+                             ["virtiofs"], ["--vhost-user-fs", f"{socket_path},tag=files"])
+    compare(describe(os.path.join(share, "tree")), describe(tree))
+    with tarfile.open(os.path.join(share, "out.tar")) as archive:
+        archive.extractall(context.path("again"))
+    compare(describe(context.path("again", "tree")), describe(tree))
+    expect("runs-from-the-share" in output, f"a program does not run from the share:\n{output}")
+
+
+def storage_daemon(context, image, queues=1):
+    socket_path = context.path("blk")
+    command = [find_program("qemu-storage-daemon"), "--blockdev", f"driver=file,node-name=file,filename={image}",
+               "--export", f"type=vhost-user-blk,id=e,node-name=file,addr.type=unix,addr.path={socket_path},"
+               f"writable=on,num-queues={queues}"]
+    return Peer(context, socket_path, command), socket_path
+
+
+@case("vhost-user-blk")
+def vhost_user_blk(context):
+    """A disk that qemu-storage-daemon serves: written, read back in another order, and seen by the host."""
+    image = context.path("disk")
+    size = 24 << 20
+    data = random.Random(5).randbytes(size)
+    write(image, data)
+    peer, socket_path = storage_daemon(context, image, queues=2)
+    with peer:
+        output = context.run(
+            "set -e\ncat /sys/block/vda/size\ndd if=/dev/vda bs=1M 2>/dev/null | sha256sum\n"
+            "dd if=/dev/vda of=/tmp/first bs=1M count=4 2>/dev/null\n"
+            "dd if=/tmp/first of=/dev/vda bs=64k seek=128 conv=fsync 2>/dev/null\n"
+            "echo 3 > /proc/sys/vm/drop_caches\n"
+            "dd if=/dev/vda bs=64k skip=128 count=64 2>/dev/null | cmp - /tmp/first && echo same\n",
+            ["virtio_blk"], ["--vhost-user-blk", f"{socket_path},queues=2"], memory="256M")
+    expect(str(size // 512) in output and hashlib.sha256(data).hexdigest() in output and "same" in output,
+           f"the guest says:\n{output}")
+    with open(image, "rb") as file:
+        after = file.read()
+    wanted = data[:8 << 20] + data[:4 << 20] + data[12 << 20:]
+    expect(after == wanted, "the image holds other bytes than the guest wrote")
+
+
+@case("vhost-user-blk-dies")
+def vhost_user_blk_dies(context):
+    """The process is killed in the middle: the guest's disk is dead, its monitor and the guest are not."""
+    image = context.path("disk")
+    write(image, bytes(8 << 20))
+    peer, socket_path = storage_daemon(context, image)
+    script = ("dd if=/dev/vda of=/dev/null bs=1M count=4 2>/dev/null && echo disk-works\n"
+              "read line < /dev/ttyS1\n"
+              "(dd if=/dev/vda of=/dev/null bs=1M skip=4 count=1 2>/dev/null &)\nsleep 3\necho guest-lives\n")
+    other = context.path("com2")
+    with peer, context.start(script, ["virtio_blk"], ["--vhost-user-blk", socket_path, "--serial", "stdio",
+                                                      "--serial", f"socket:{other}"]) as session:
+        session.expect("^disk-works$", 300)
+        peer.process.kill()
+        session.expect("the process has gone away", 60)
+        with socket.socket(socket.AF_UNIX) as go:
+            go.connect(other)
+            go.sendall(b"go\n")
+            session.expect("^guest-lives$", 300)
+            session.expect("vmmctl-share-end 0", 300)
+            session.expect_exit(0, 300)

@@ -22,8 +22,9 @@ static const unsigned virtio_gsis[] = {16, 17, 18, 19, 20, 21, 22, 23, 5, 10, 11
 
 /* In the order of their slots: the first disk of the command line is the guest's first. */
 static int (*const virtio_kinds[])(struct machine *machine, struct err *err) = {
-	machine_add_disks, machine_add_nets,     machine_add_rngs,     machine_add_shares,
-	machine_add_vsock, machine_add_consoles, machine_add_balloons, machine_add_pmems,
+	machine_add_disks,    machine_add_nets,     machine_add_rngs,
+	machine_add_shares,   machine_add_vsock,    machine_add_vhost_users,
+	machine_add_consoles, machine_add_balloons, machine_add_pmems,
 };
 
 static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio, unsigned slot,

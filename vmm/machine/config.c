@@ -322,10 +322,44 @@ const struct option machine_options[] = {
 	 .type = OPTION_RECORDS,
 	 .offset = offsetof(struct machine_config, vsock),
 	 .metavar = "PATH[,cid=N]",
-	 .help = "Sockets between guest and host (virtio-vsock): who connects to the unix socket PATH and writes "
-		 "CONNECT PORT reaches that port of the guest, and the guest reaches who listens on PATH_PORT",
+	 .help = "Sockets between guest and host (virtio-vsock): who connects to the unix socket PATH and "
+		 "writes "
+		 "CONNECT PORT reaches that port of the guest, and the guest reaches who listens on "
+		 "PATH_PORT",
 	 .element = config_vsock_fields,
 	 .element_size = sizeof(struct machine_vsock),
+	 .keyed = true,
+	 .named = true},
+	{.path = "vhost_user_blk",
+	 .flag = "--vhost-user-blk",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, vhost_user_blk),
+	 .metavar = "SOCKET[,queues=N]",
+	 .help = "A disk that another process serves (vhost-user-blk, such as qemu-storage-daemon): SOCKET "
+		 "is the one it listens on; it gets all of the guest's memory",
+	 .element = config_vhost_user_blk_fields,
+	 .element_size = sizeof(struct machine_vhost_user),
+	 .keyed = true,
+	 .named = true},
+	{.path = "vhost_user_net",
+	 .flag = "--vhost-user-net",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, vhost_user_net),
+	 .metavar = "SOCKET[,mac=MAC]",
+	 .help = "A network card that another process serves (vhost-user-net)",
+	 .element = config_vhost_user_net_fields,
+	 .element_size = sizeof(struct machine_vhost_user),
+	 .keyed = true,
+	 .named = true},
+	{.path = "vhost_user_fs",
+	 .flag = "--vhost-user-fs",
+	 .type = OPTION_RECORDS,
+	 .offset = offsetof(struct machine_config, vhost_user_fs),
+	 .metavar = "SOCKET,tag=TAG[,queues=N]",
+	 .help = "A file system that another process serves (vhost-user-fs, such as virtiofsd): mount -t "
+		 "virtiofs TAG /mnt",
+	 .element = config_vhost_user_fs_fields,
+	 .element_size = sizeof(struct machine_vhost_user),
 	 .keyed = true,
 	 .named = true},
 	{.path = "exit_code_port",
@@ -467,16 +501,29 @@ static int config_check_net(const struct machine_config *config, struct err *err
 	return 0;
 }
 
+static int config_check_sharing(const struct machine_config *config, struct err *err)
+{
+	if (config_check_shares(config, err) < 0)
+		return config_wrong("shares", err);
+	if (config_check_vsock(config, err) < 0)
+		return config_wrong("vsock", err);
+	if (config_check_vhost_users(&config->vhost_user_blk, false, err) < 0)
+		return config_wrong("vhost_user_blk", err);
+	if (config_check_vhost_users(&config->vhost_user_net, false, err) < 0)
+		return config_wrong("vhost_user_net", err);
+	if (config_check_vhost_users(&config->vhost_user_fs, true, err) < 0)
+		return config_wrong("vhost_user_fs", err);
+	return 0;
+}
+
 int machine_config_check(const struct machine_config *config, struct err *err)
 {
 	int code = config_check_boot(config, err);
 
 	if (code == 0)
 		code = config_check_serial(config, err);
-	if (code == 0 && config_check_shares(config, err) < 0)
-		return config_wrong("shares", err);
-	if (code == 0 && config_check_vsock(config, err) < 0)
-		return config_wrong("vsock", err);
+	if (code == 0)
+		code = config_check_sharing(config, err);
 	if (code < 0)
 		return code;
 	if (config_check_disks(config, err) < 0)

@@ -68,6 +68,16 @@ struct machine_vsock {
 	uint32_t cid; /* 0: MACHINE_VSOCK_CID */
 };
 
+#define MACHINE_VHOST_QUEUES_MAX 16 /* as many as VHOST_USER_QUEUES_MAX */
+
+/* An element of machine_config.vhost_user_blk, _net and _fs; each has its rows of the fields. */
+struct machine_vhost_user {
+	char *socket;
+	char *tag;       /* fs */
+	char *mac;       /* net; NULL: made of the number */
+	uint32_t queues; /* blk, fs; 0: 1 */
+};
+
 /* An element of machine_config.shares. */
 struct machine_share {
 	char *path;
@@ -122,16 +132,17 @@ struct machine_config {
 	struct option_strings serial;   /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;
-	uint32_t virtio_transport;     /* enum virtio_transport_kind */
-	uint32_t virtio_ring;          /* enum virtio_ring_kind */
-	struct option_records disks;   /* struct machine_disk */
-	struct option_records net;     /* struct netdev_config */
-	struct option_records rng;     /* struct machine_rng */
-	struct option_records vsock;   /* struct machine_vsock */
-	struct option_records shares;  /* struct machine_share */
-	struct option_records balloon; /* struct machine_balloon */
-	struct option_records console; /* struct machine_console */
-	struct option_records pmem;    /* struct machine_pmem */
+	uint32_t virtio_transport;                                           /* enum virtio_transport_kind */
+	uint32_t virtio_ring;                                                /* enum virtio_ring_kind */
+	struct option_records disks;                                         /* struct machine_disk */
+	struct option_records net;                                           /* struct netdev_config */
+	struct option_records rng;                                           /* struct machine_rng */
+	struct option_records vsock;                                         /* struct machine_vsock */
+	struct option_records vhost_user_blk, vhost_user_net, vhost_user_fs; /* struct machine_vhost_user */
+	struct option_records shares;                                        /* struct machine_share */
+	struct option_records balloon;                                       /* struct machine_balloon */
+	struct option_records console;                                       /* struct machine_console */
+	struct option_records pmem;                                          /* struct machine_pmem */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/core/netdev.h"
 #include "vmm/machine/config.h"
 
 const struct option config_share_fields[] = {
@@ -44,6 +45,47 @@ const struct option config_vsock_fields[] = {
 	 .max = UINT32_MAX - 1},
 	{.path = NULL},
 };
+
+#define VHOST_USER_ROW(path_, type_, member_, metavar_, ...)                                                 \
+	{                                                                                                    \
+		.path = path_, .type = type_, .offset = offsetof(struct machine_vhost_user, member_),        \
+		.metavar = metavar_, __VA_ARGS__                                                             \
+	}
+#define VHOST_USER_SOCKET                                                                                    \
+	VHOST_USER_ROW("socket", OPTION_PATH, socket, "SOCKET", .help = "The socket that it listens on")
+#define VHOST_USER_QUEUES                                                                                    \
+	VHOST_USER_ROW("queues", OPTION_UINT, queues, "N", .help = "The number of queues for requests",      \
+		       .default_text = "1", .min = 1, .max = MACHINE_VHOST_QUEUES_MAX)
+
+const struct option config_vhost_user_blk_fields[] = {VHOST_USER_SOCKET, VHOST_USER_QUEUES, {.path = NULL}};
+const struct option config_vhost_user_net_fields[] = {
+	VHOST_USER_SOCKET,
+	VHOST_USER_ROW("mac", OPTION_STRING, mac, "MAC", .help = "The card's address",
+		       .default_text = "52:56:00:00:00:01 for the first card and so on"),
+	{.path = NULL},
+};
+const struct option config_vhost_user_fs_fields[] = {
+	VHOST_USER_SOCKET,
+	VHOST_USER_ROW("tag", OPTION_STRING, tag, "TAG", .help = "The name that the guest mounts"),
+	VHOST_USER_QUEUES,
+	{.path = NULL},
+};
+
+int config_check_vhost_users(const struct option_records *records, bool is_fs, struct err *err)
+{
+	const struct machine_vhost_user *users = records->item;
+	uint8_t mac[NETDEV_MAC_SIZE];
+
+	for (size_t i = 0; i < records->count; i++) {
+		if (!users[i].socket || !users[i].socket[0])
+			return err_set(err, -EINVAL, "there is no socket: write SOCKET or socket=SOCKET");
+		if (is_fs && (!users[i].tag || !users[i].tag[0]))
+			return err_set(err, -EINVAL, "there is no tag: write SOCKET,tag=TAG");
+		if (users[i].mac && netdev_mac_parse(users[i].mac, mac, err) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
 
 int config_check_vsock(const struct machine_config *config, struct err *err)
 {

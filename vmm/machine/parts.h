@@ -249,6 +249,7 @@ int machine_add_nets(struct machine *machine, struct err *err);
 int machine_add_rngs(struct machine *machine, struct err *err);
 int machine_add_shares(struct machine *machine, struct err *err);
 int machine_add_vsock(struct machine *machine, struct err *err);
+int machine_add_vhost_users(struct machine *machine, struct err *err);
 
 /* virtio_disk.c: after the devices. */
 void machine_close_disks(struct machine *machine);
