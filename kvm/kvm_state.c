@@ -23,8 +23,8 @@ struct kvm_state {
 	struct kvm_debugregs debug;
 	struct kvm_vcpu_events events;
 	struct kvm_xcrs xcrs;
-	struct kvm_xsave xsave;
 	struct kvm_mp_state mp;
+	struct kvm_xsave xsave;
 };
 
 #define XSTATE_BV_OFFSET 512          /* in the XSAVE area: which components are in it */

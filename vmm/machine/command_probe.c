@@ -40,6 +40,21 @@ static void probe_print_host(void)
 	probe_print_kvm_device();
 }
 
+/* Where interrupt controllers can be with an accelerator that has some, in the words that --irqchip takes. */
+static void probe_print_irqchips(const struct accel_ops *accel)
+{
+	unsigned offered = accel->irqchips && accel->probe(NULL) == 0 ? accel->irqchips() : 0;
+
+	if (!offered)
+		return;
+	printf("irqchip %-4s", accel->name);
+	for (unsigned i = ACCEL_IRQCHIP_COUNT; i-- > 0;) {
+		if (offered >> i & 1)
+			printf(" %s", accel_choice_irqchip_name((enum accel_irqchip)i));
+	}
+	printf("\n");
+}
+
 static void probe_print_accels(void)
 {
 	for (size_t i = 0; accel_table[i]; i++) {
@@ -49,6 +64,7 @@ static void probe_print_accels(void)
 
 		printf("accel %-6s %s%s%s\n", accel_table[i]->name, fit ? "works" : err.message,
 		       finding[0] ? ": " : "", finding);
+		probe_print_irqchips(accel_table[i]);
 	}
 }
 
