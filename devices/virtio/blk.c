@@ -32,6 +32,9 @@ struct virtio_blk {
 	struct block_queue *block_queue;
 	struct rate_limit limit; /* I/O loop */
 	struct loop_timer *limit_timer;
+	unsigned in_flight;   /* at the backend; I/O loop */
+	unsigned unpublished; /* completed since the driver was last told; I/O loop */
+	struct loop_timer *gather_timer;
 	char serial[VIRTIO_BLK_SERIAL_MAX];
 	_Atomic bool writeback; /* the cache's mode: else every write is durable. Saved */
 
@@ -58,11 +61,19 @@ static void blk_count(_Atomic uint64_t *counter, uint64_t amount)
 
 /* --- the end of a request */
 
+/*
+ * An interrupt costs the guest more than the request that it tells of. So while many requests are under way
+ * completions are gathered, up to half of those still missing, and no longer than BLK_GATHER_NS; a driver
+ * that waits for each request, or for the last ones, is told at once.
+ */
+#define BLK_GATHER_NS (200 * NS_PER_US)
+
 static void blk_finish(struct blk_request *request, enum blk_status status)
 {
 	if (status != BLK_S_OK)
 		blk_count(&request->blk->errors, 1);
 	*request->status = status;
+	request->blk->unpublished++;
 	/* The status is the last writable byte, so all before it counts as written. */
 	virtqueue_complete(request->chain, request->chain->write_bytes);
 }
@@ -80,6 +91,7 @@ static void blk_on_complete(struct block_request *block, int result)
 {
 	struct blk_request *request = (struct blk_request *)block;
 
+	request->blk->in_flight--;
 	if (result == 0 && request->next_range < request->ranges)
 		blk_submit_range(request);
 	else
@@ -88,15 +100,26 @@ static void blk_on_complete(struct block_request *block, int result)
 
 static void blk_publish(struct virtio_blk *blk)
 {
+	blk->unpublished = 0;
 	for (unsigned i = 0; i < blk->virtio.queue_count; i++) {
 		if (blk->virtio.queue[i].started)
 			virtqueue_publish(&blk->virtio.queue[i]);
 	}
 }
 
-static void blk_on_batch_end(void *opaque)
+static void blk_on_gather_timer(void *opaque)
 {
 	blk_publish(opaque);
+}
+
+static void blk_on_batch_end(void *opaque)
+{
+	struct virtio_blk *blk = opaque;
+
+	if (blk->unpublished >= blk->in_flight / 2)
+		blk_publish(blk);
+	else if (blk->unpublished > 0)
+		loop_timer_arm(blk->gather_timer, clock_monotonic_ns() + BLK_GATHER_NS);
 }
 
 /* --- reads and writes */
@@ -119,6 +142,7 @@ static void blk_submit(struct blk_request *request, enum block_op op, uint64_t s
 	request->block.offset_bytes = sector << BLK_SECTOR_SHIFT;
 	request->block.size_bytes = bytes;
 	request->block.complete = blk_on_complete;
+	request->blk->in_flight++;
 	block_submit(request->blk->block_queue, &request->block);
 }
 
@@ -312,7 +336,7 @@ static void blk_queue_kick(struct virtio_device *virtio, unsigned index)
 	while (taken < BLK_QUEUE_SIZE && (chain = virtqueue_pop(queue)) && blk_take_chain(blk, chain))
 		taken++;
 	block_unplug(blk->block_queue);
-	virtqueue_publish(queue);
+	blk_on_batch_end(blk);
 	if (taken == BLK_QUEUE_SIZE)
 		virtio_queue_poke(virtio, index);
 }
@@ -360,6 +384,7 @@ static void blk_reset(struct virtio_device *virtio)
 	uint8_t writeback = 1;
 
 	loop_timer_arm(blk->limit_timer, UINT64_MAX);
+	loop_timer_arm(blk->gather_timer, UINT64_MAX);
 	atomic_store(&blk->writeback, true);
 	virtio_config_set(virtio, offsetof(struct blk_config_space, writeback), &writeback, 1);
 }
@@ -367,6 +392,7 @@ static void blk_reset(struct virtio_device *virtio)
 static void blk_pause(struct virtio_device *virtio)
 {
 	loop_timer_arm(((struct virtio_blk *)virtio)->limit_timer, UINT64_MAX);
+	loop_timer_arm(((struct virtio_blk *)virtio)->gather_timer, UINT64_MAX);
 }
 
 static void blk_resume(struct virtio_device *virtio)
@@ -386,49 +412,6 @@ static const struct virtio_ops blk_ops = {
 	.resume = blk_resume,
 };
 
-static uint8_t blk_log2(uint32_t value)
-{
-	return (uint8_t)(31 - __builtin_clz(value | 1));
-}
-
-static struct blk_config_space blk_config_space(const struct blockdev *blockdev, unsigned queues)
-{
-	const struct block_limits *limits = &blockdev->limits;
-	uint32_t logical = limits->logical_block_bytes;
-
-	return (struct blk_config_space){
-		.capacity = block_size_bytes(blockdev) >> BLK_SECTOR_SHIFT,
-		.size_max = BLK_SIZE_MAX,
-		.seg_max = BLK_SEG_MAX,
-		.blk_size = logical,
-		.physical_block_exp = blk_log2(limits->physical_block_bytes / logical),
-		.min_io_size = (uint16_t)(limits->physical_block_bytes / logical),
-		.opt_io_size = limits->optimal_io_bytes / logical,
-		.writeback = 1,
-		.num_queues = (uint16_t)queues,
-		.max_discard_sectors = BLK_DISCARD_SECTORS_MAX,
-		.max_discard_seg = BLK_RANGES_MAX,
-		.discard_sector_alignment = limits->discard_granularity_bytes >> BLK_SECTOR_SHIFT,
-		.max_write_zeroes_sectors = BLK_ZEROES_SECTORS_MAX,
-		.max_write_zeroes_seg = BLK_RANGES_MAX,
-		.write_zeroes_may_unmap = 1,
-	};
-}
-
-static uint64_t blk_features(const struct blockdev *blockdev, unsigned queues)
-{
-	uint64_t features = VIRTIO_BIT(BLK_F_SIZE_MAX) | VIRTIO_BIT(BLK_F_SEG_MAX) |
-			    VIRTIO_BIT(BLK_F_BLK_SIZE) | VIRTIO_BIT(BLK_F_FLUSH) |
-			    VIRTIO_BIT(BLK_F_TOPOLOGY) | VIRTIO_BIT(BLK_F_CONFIG_WCE);
-
-	if (queues > 1)
-		features |= VIRTIO_BIT(BLK_F_MQ);
-	if (blockdev->limits.readonly)
-		return features | VIRTIO_BIT(BLK_F_RO);
-	features |= VIRTIO_BIT(BLK_F_WRITE_ZEROES);
-	return blockdev->limits.can_discard ? features | VIRTIO_BIT(BLK_F_DISCARD) : features;
-}
-
 /* --- life */
 
 static void blk_close_on_loop(void *opaque)
@@ -436,6 +419,7 @@ static void blk_close_on_loop(void *opaque)
 	struct virtio_blk *blk = opaque;
 
 	loop_timer_destroy(blk->limit_timer);
+	loop_timer_destroy(blk->gather_timer);
 	block_queue_destroy(blk->block_queue);
 }
 
@@ -501,7 +485,9 @@ static void blk_open_on_loop(void *opaque)
 	blk->block_queue = block_queue_create(blk->blockdev, &config, call->err);
 	if (blk->block_queue)
 		blk->limit_timer = loop_timer_create(config.loop, blk_on_limit_timer, blk, call->err);
-	call->opened = blk->limit_timer != NULL;
+	if (blk->limit_timer)
+		blk->gather_timer = loop_timer_create(config.loop, blk_on_gather_timer, blk, call->err);
+	call->opened = blk->gather_timer != NULL;
 	if (!call->opened)
 		blk_close_on_loop(blk);
 }
@@ -509,14 +495,14 @@ static void blk_open_on_loop(void *opaque)
 static int blk_init_model(struct virtio_blk *blk, const struct device_env *env,
 			  const struct virtio_blk_config *config, struct err *err)
 {
-	struct blk_config_space space = blk_config_space(config->blockdev, config->queues);
+	struct blk_config_space space = blk_layout_config(config->blockdev, config->queues);
 	struct virtio_queue_init queue[VIRTIO_BLK_QUEUES_MAX];
 	const struct virtio_init init = {
 		.class = &blk_class,
 		.ops = &blk_ops,
 		.id = config->id,
 		.type = VIRTIO_TYPE_BLOCK,
-		.features = blk_features(config->blockdev, config->queues),
+		.features = blk_layout_features(config->blockdev, config->queues),
 		.queue_count = config->queues,
 		.queue = queue,
 		.config = &space,

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct blockdev;
+
 #define BLK_SECTOR_SHIFT 9
 #define BLK_SECTOR_BYTES (1u << BLK_SECTOR_SHIFT)
 
@@ -88,3 +90,7 @@ _Static_assert(sizeof(struct blk_header) == 16, "5.2.6");
 _Static_assert(sizeof(struct blk_range) == 16, "5.2.6");
 _Static_assert(offsetof(struct blk_config_space, writeback) == 32, "5.2.4");
 _Static_assert(offsetof(struct blk_config_space, unused1) + 3 == BLK_CONFIG_BYTES, "5.2.4");
+
+/* The device's own feature bits, and the space as it is before a driver comes. */
+uint64_t blk_layout_features(const struct blockdev *blockdev, unsigned queues);
+struct blk_config_space blk_layout_config(const struct blockdev *blockdev, unsigned queues);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,12 +96,12 @@ static void memory_perform(struct memory_disk *disk, struct block_request *reque
 	memset(disk->bytes + request->offset_bytes, 0, request->size_bytes);
 }
 
-static void memory_complete_all(struct memory_disk *disk)
+static void memory_complete(struct memory_disk *disk, unsigned count)
 {
 	struct block_request *request;
 	bool any = false;
 
-	while ((request = disk->head)) {
+	while (count-- > 0 && (request = disk->head)) {
 		disk->head = request->next;
 		if (!disk->head)
 			disk->tail = NULL;
@@ -127,15 +128,20 @@ static void memory_unplug(struct block_queue *queue)
 
 	assert(disk->depth > 0);
 	if (disk->depth == 1 && !disk->hold)
-		memory_complete_all(disk);
+		memory_complete(disk, UINT_MAX);
+	disk->depth--;
+}
+
+void memory_disk_release_some(struct memory_disk *disk, unsigned count)
+{
+	disk->depth++;
+	memory_complete(disk, count);
 	disk->depth--;
 }
 
 void memory_disk_release(struct memory_disk *disk)
 {
-	disk->depth++;
-	memory_complete_all(disk);
-	disk->depth--;
+	memory_disk_release_some(disk, UINT_MAX);
 }
 
 static void memory_drain(struct block_queue *queue)

@@ -28,3 +28,5 @@ struct memory_disk *memory_disk_create(uint64_t size_bytes, uint32_t logical_blo
 void memory_disk_destroy(struct memory_disk *disk);
 /* Completes all that is held, as the loop would. */
 void memory_disk_release(struct memory_disk *disk);
+/* The first so many only. */
+void memory_disk_release_some(struct memory_disk *disk, unsigned count);

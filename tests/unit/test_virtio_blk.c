@@ -458,6 +458,44 @@ static void test_reset_waits_for_the_backend(void **state)
 	rig_end(&rig);
 }
 
+/* While many requests are under way the driver is told of some at a time; of the last ones at once. */
+static void test_completions_are_gathered(void **state)
+{
+	struct rig rig = rig_make(&(struct virtio_blk_config){0}, 512, false);
+	const struct blk_header header = {.type = BLK_T_IN};
+	uint64_t start_ns = clock_monotonic_ns();
+	unsigned *interrupts;
+	uint64_t gpa;
+
+	virtio_guest_attach(rig.guest, rig.device);
+	assert_true(virtio_guest_negotiate(rig.guest, VIRTIO_GUEST_SPLIT, 0));
+	virtio_guest_set_up_queue(rig.guest, 0, 64);
+	virtio_guest_driver_ok(rig.guest);
+	interrupts = &rig.guest->queue[0].interrupts;
+	gpa = virtio_guest_alloc(rig.guest, 1024, 16);
+	memcpy(virtio_guest_at(rig.guest, gpa, 16), &header, sizeof(header));
+	rig.disk->hold = true;
+	for (int i = 0; i < 24; i++)
+		virtio_guest_add(rig.guest, 0,
+				 (struct virtio_guest_buffer[]){{.gpa = gpa, .len = 16},
+								{.gpa = gpa + 16, .len = 513, .write = true}},
+				 2);
+	virtio_guest_kick(rig.guest, 0);
+	assert_int_equal(rig.disk->submitted, 24);
+	memory_disk_release_some(rig.disk, 1); /* 23 are missing */
+	assert_int_equal(*interrupts, 0);
+	while (*interrupts == 0)
+		assert_int_equal(loop_run_once(rig.guest->env.loop, 1000), 0);
+	assert_true(clock_monotonic_ns() - start_ns < NS_PER_S);
+	memory_disk_release_some(rig.disk, 9); /* 14 are missing */
+	assert_int_equal(*interrupts, 2);
+	memory_disk_release_some(rig.disk, 13);
+	assert_int_equal(*interrupts, 3);
+	memory_disk_release_some(rig.disk, 1); /* none is */
+	assert_int_equal(*interrupts, 4);
+	rig_end(&rig);
+}
+
 static void test_queues(void **state)
 {
 	struct rig rig = rig_make(&(struct virtio_blk_config){.queues = 4}, 512, false);
@@ -569,6 +607,7 @@ int main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_reset_while_throttled),
 		cmocka_unit_test(test_reset_waits_for_the_backend),
+		cmocka_unit_test(test_completions_are_gathered),
 		cmocka_unit_test(test_queues),
 		cmocka_unit_test(test_moves_to_another_device),
 		cmocka_unit_test(test_over_io_uring),
