@@ -5,7 +5,7 @@ registers in memory and through PCI, with every kind of interrupt and ring, on s
 """
 import re
 
-from cases import BOOT_TIMEOUT_S, CASES, BootError, need
+from cases import BOOT_TIMEOUT_S, CASES, BootError, case, need
 from device_cases import finish, scripted
 
 # 6400 bytes of 64 each, no two blocks alike; what the guest sees of the device is printed for the test to read.
@@ -64,3 +64,44 @@ def register_rngs():
 
 
 register_rngs()
+
+
+REBOOT_SCRIPT = """
+set -e
+dd if=/dev/hwrng bs=64 count=10 of=/random
+echo bytes-$(wc -c < /random)
+sleep 1
+reboot -f
+"""
+
+
+def reboot_through(context, module, extra):
+    """The devices work again after a reset of the machine in the middle of their work."""
+    need(context, "virtio")
+    guest = scripted(context, [module, "virtio-rng"], REBOOT_SCRIPT)
+    with context.start(guest, extra=[*extra, "--rng=/dev/urandom,iops=40", "--rng"]) as session:
+        for _ in range(3):
+            session.expect("^bytes-640", BOOT_TIMEOUT_S)
+        session.expect_no_trouble()
+
+
+@case("virtio-reboot-mmio")
+def virtio_reboot_mmio(context):
+    reboot_through(context, "virtio_mmio", ["--virtio-ring", "packed"])
+
+
+@case("virtio-reboot-pci")
+def virtio_reboot_pci(context):
+    reboot_through(context, "virtio_pci", ["--virtio-transport", "pci"])
+
+
+@case("virtio-cmdline")
+def virtio_cmdline(context):
+    """Devices are named on the kernel's command line when that is asked for, and only then."""
+    need(context, "virtio")
+    for extra, count in ((["--virtio-cmdline"], 2), ([], 0)):
+        guest = scripted(context, ["virtio_mmio"], "echo words-$(grep -o virtio_mmio.device=4K@0xc000[01]000:1[67] "
+                         "/proc/cmdline | wc -l)")
+        with context.start(guest, extra=[*extra, "--rng", "--rng"]) as session:
+            session.expect(f"^words-{count}", BOOT_TIMEOUT_S)
+            finish(session)

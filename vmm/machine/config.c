@@ -232,6 +232,13 @@ const struct option machine_options[] = {
 	 .help = "How the guest reaches its virtio devices",
 	 .default_text = "mmio",
 	 .choice = config_virtio_transports},
+	{.path = "virtio.cmdline",
+	 .flag = "--virtio-cmdline",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct machine_config, virtio_cmdline),
+	 .help = "Name the virtio-mmio devices on the kernel's command line, too: for a kernel without ACPI "
+		 "that is "
+		 "built with VIRTIO_MMIO_CMDLINE_DEVICES"},
 	{.path = "virtio.ring",
 	 .flag = "--virtio-ring",
 	 .type = OPTION_CHOICE,

@@ -132,12 +132,13 @@ struct machine_config {
 	struct option_strings serial;   /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;
-	uint32_t virtio_transport;                                           /* enum virtio_transport_kind */
-	uint32_t virtio_ring;                                                /* enum virtio_ring_kind */
-	struct option_records disks;                                         /* struct machine_disk */
-	struct option_records net;                                           /* struct netdev_config */
-	struct option_records rng;                                           /* struct machine_rng */
-	struct option_records vsock;                                         /* struct machine_vsock */
+	uint32_t virtio_transport;   /* enum virtio_transport_kind */
+	uint32_t virtio_ring;        /* enum virtio_ring_kind */
+	bool virtio_cmdline;         /* a Linux command line names the virtio-mmio devices, too */
+	struct option_records disks; /* struct machine_disk */
+	struct option_records net;   /* struct netdev_config */
+	struct option_records rng;   /* struct machine_rng */
+	struct option_records vsock; /* struct machine_vsock */
 	struct option_records vhost_user_blk, vhost_user_net, vhost_user_fs; /* struct machine_vhost_user */
 	struct option_records shares;                                        /* struct machine_share */
 	struct option_records balloon;                                       /* struct machine_balloon */

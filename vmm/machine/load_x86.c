@@ -3,6 +3,7 @@
  * and reset. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -80,6 +81,30 @@ static uint64_t load_random(void)
 	return getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random) ? random : 0;
 }
 
+#define LOAD_MMIO_WORD_MAX 64 /* " virtio_mmio.device=4K@0xc0000000:16" */
+
+/* The command line with a word for each device at a page of registers, owned; NULL when out of memory. */
+static char *load_device_command_line(const struct machine *machine)
+{
+	const char *given = load_command_line(&machine->config);
+	size_t room = strlen(given) + 1 + machine->device_count * LOAD_MMIO_WORD_MAX;
+	char *line = malloc(room);
+	size_t len = 0;
+
+	if (!line)
+		return NULL;
+	len = (size_t)snprintf(line, room, "%s", given);
+	for (size_t i = 0; i < machine->device_count && machine->config.virtio_cmdline; i++) {
+		const struct device_description *device = &machine->device[i]->description;
+
+		if (device->compatible && strcmp(device->compatible, "virtio,mmio") == 0)
+			len += (size_t)snprintf(line + len, room - len,
+						" virtio_mmio.device=%" PRIu64 "K@0x%" PRIx64 ":%d",
+						device->mmio_size >> 10, device->mmio_base, device->irq[0]);
+	}
+	return line;
+}
+
 static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struct err *err)
 {
 	const struct machine_config *config = &machine->config;
@@ -89,7 +114,6 @@ static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struc
 	struct boot_x86_config boot = {
 		.protocol = (enum boot_protocol)config->protocol,
 		.kernel_path = config->kernel,
-		.cmdline = load_command_line(config),
 		.module = modules,
 		.module_count = load_collect_modules(config, modules),
 		.random = load_random(),
@@ -97,14 +121,19 @@ static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struc
 		.device = devices,
 		.device_count = machine->device_count,
 	};
+	char *cmdline = load_device_command_line(machine);
 	int code;
 
+	if (!cmdline)
+		return err_set(err, -ENOMEM, "no memory for the command line");
+	boot.cmdline = cmdline;
 	for (size_t i = 0; i < machine->device_count; i++)
 		devices[i] = &machine->device[i]->description;
 	machine->board->describe(machine, &boot);
 	code = boot_x86_prepare(machine->gmem, &boot, bsp, &summary, err);
 	if (code == 0)
 		load_log_summary(config, &summary);
+	free(cmdline);
 	return code;
 }
 
