@@ -83,6 +83,18 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--vhost-user-blk)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vhost-user-net)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vhost-user-fs)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -92,7 +104,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;

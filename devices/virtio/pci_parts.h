@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of virtio-pci, for pci.c and pci_common.c only.
+ * The inside of virtio-pci, for pci.c and pci_registers.c only.
  *
  *     BAR 0, 32 KiB, 64 bits     0x0000 common configuration   0x1000 interrupt status    0x2000 device
  * configuration 0x3000 notifications, 4 bytes a queue      0x4000 MSI-X table   0x4800 pending bits
@@ -41,7 +41,7 @@ struct virtio_pci {
 	_Atomic uint16_t queue_vector[VIRTIO_QUEUES_MAX];
 };
 
-/* pci_common.c: the common configuration structure, 4.1.4.3. */
+/* pci_registers.c: the common configuration structure, 4.1.4.3. */
 uint64_t virtio_pci_common_read(struct virtio_pci *pci, uint64_t offset, unsigned size_bytes);
 void virtio_pci_common_write(struct virtio_pci *pci, uint64_t offset, uint64_t value, unsigned size_bytes);
 /* After a reset of the device. */
