@@ -37,6 +37,9 @@ _vmmctl() {
 	--irqchip)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
 		return ;;
+	--jit)
+		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
+		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
 		return ;;
@@ -104,7 +107,7 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;

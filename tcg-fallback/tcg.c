@@ -130,6 +130,12 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 		.ferr = host->ferr,
 	};
 	vm->engine = x86_vm_create(config->cpu_count, &vm->host);
+	if (vm->engine)
+		x86_vm_set_jit(vm->engine,
+			       &(struct x86_jit_config){.mode = !config->jit               ? X86_JIT_OFF
+								: config->jit_verify_every ? X86_JIT_VERIFY
+											   : X86_JIT_ON,
+							.verify_every = config->jit_verify_every});
 	if (!vm->engine) {
 		err_set_errno(err, -ENOMEM, "tcg: %u CPUs", config->cpu_count);
 		free(vm);

@@ -10,6 +10,7 @@
 
 #include "tcg-fallback/core/phys.h"
 #include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/jit.h"
 
 struct x86_code *x86_code_create(void)
 {
@@ -54,6 +55,8 @@ void x86_code_flush(struct x86_cpu *cpu)
 {
 	struct x86_code *code = cpu->code;
 
+	if (cpu->jit)
+		x86_jit_flush(cpu);
 	memset(code->entry, 0, sizeof(code->entry));
 	memset(code->page, 0, sizeof(code->page));
 	x86_code_forget_links(cpu);
@@ -195,6 +198,9 @@ bool x86_code_drop(struct x86_cpu *cpu, uint64_t gpa, uint64_t len)
 			piece = len;
 		dropped |= drop_in_page(cpu->code, gpa & PAGE_MASK, gpa & ~PAGE_MASK,
 					(unsigned)((gpa & ~PAGE_MASK) + piece - 1));
+		if (cpu->jit)
+			dropped |= x86_jit_drop(cpu, gpa & PAGE_MASK, gpa & ~PAGE_MASK,
+						(unsigned)((gpa & ~PAGE_MASK) + piece - 1));
 		gpa += piece;
 		len -= piece;
 	}
@@ -204,7 +210,7 @@ bool x86_code_drop(struct x86_cpu *cpu, uint64_t gpa, uint64_t len)
 uint64_t x86_code_lines(const struct x86_cpu *cpu, uint64_t page_gpa)
 {
 	const struct x86_code_page *page = page_find(cpu->code, page_gpa);
-	uint64_t lines = 0;
+	uint64_t lines = cpu->jit ? x86_jit_lines(cpu, page_gpa) : 0;
 
 	for (struct x86_block *block = page ? page->blocks : NULL; block;
 	     block = *block_link(block, page_gpa)) {
@@ -277,7 +283,10 @@ static void jump_remember(struct x86_cpu *cpu, uint64_t linear, const struct x86
 	if (block->page[1] != UINT64_MAX)
 		x86_tlb_note_executed(cpu, linear + PAGE_SIZE, false);
 	cpu->code->jump[x86_jump_hash(linear)] =
-		(struct x86_jump){.linear = linear, .key = cpu->link_key[global], .op = op};
+		(struct x86_jump){.linear = linear,
+				  .key = cpu->link_key[global],
+				  .op = op,
+				  .host = cpu->jit ? x86_jit_host(cpu, op) : NULL};
 }
 
 /* An op of a live block of this page that begins exactly at the address: blocks may be entered in their
@@ -345,6 +354,8 @@ static struct x86_op *find_by_page(struct x86_cpu *cpu, uint64_t linear, unsigne
 	if ((mode & CODE_MODE_LIMITED) &&
 	    cpu->rip + (entry->block->end - entry->op->off) + entry->block->end2 - 1 > cpu->seg[SEG_CS].limit)
 		return NULL;
+	if (cpu->jit && (mode & CODE_MODE_BITS_MASK) == 2)
+		x86_jit_watch(cpu, entry->op);
 	jump_remember(cpu, linear, entry->block, entry->op);
 	return entry->op;
 }

@@ -17,7 +17,7 @@
 	(160u * 1024) /* 5 MiB: a kernel boot's working set; with all else it stays under 16 MiB */
 #define CODE_ENTRY_HASH  16384u
 #define CODE_PAGE_HASH   2048u
-#define CODE_JUMP_BITS   13 /* 8192 x 24 bytes */
+#define CODE_JUMP_BITS   13 /* 8192 x 32 bytes */
 #define CODE_JUMPS       (1u << CODE_JUMP_BITS)
 #define CODE_BLOCK_INSNS 64u /* bounds the work that dropping a block costs */
 #define CODE_BLOCK_SLOTS (CODE_BLOCK_INSNS * 4 + 8)
@@ -57,6 +57,7 @@ struct x86_code_page {
 struct x86_jump {
 	uint64_t linear, key;
 	struct x86_op *op;
+	const void *host; /* where translated code goes for it; x86/jit.h */
 };
 
 struct x86_code {

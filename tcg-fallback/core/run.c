@@ -10,6 +10,7 @@
 #include "tcg-fallback/core/phys.h"
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/gen.h"
+#include "tcg-fallback/x86/jit.h"
 #include "tcg-fallback/x86/system.h"
 #include "tcg-fallback/x86/vec.h"
 
@@ -242,6 +243,8 @@ enum x86_exit x86_cpu_run(struct x86_cpu *cpu)
 	sigjmp_buf unwind;
 
 	x86_vm_enter(cpu);
+	if (cpu->jit)
+		x86_jit_thread(cpu);
 	cpu->unwind = &unwind;
 	if (sigsetjmp(unwind, 0) == 1)
 		deliver(cpu);

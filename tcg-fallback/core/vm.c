@@ -14,6 +14,7 @@
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/core/phys.h"
 #include "tcg-fallback/core/tlb.h"
+#include "tcg-fallback/x86/jit.h"
 
 struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host)
 {
@@ -50,6 +51,11 @@ void x86_vm_destroy(struct x86_vm *vm)
 	pthread_mutex_destroy(&vm->lock);
 	free(vm->mailbox);
 	free(vm);
+}
+
+void x86_vm_set_jit(struct x86_vm *vm, const struct x86_jit_config *config)
+{
+	vm->jit = *config;
 }
 
 void x86_vm_set_a20(struct x86_vm *vm, bool enabled)
@@ -139,6 +145,7 @@ static bool cpu_allocate(struct x86_cpu *cpu, const struct x86_cpuid_leaf *leave
 
 static void cpu_free(struct x86_cpu *cpu)
 {
+	x86_jit_destroy(cpu);
 	x86_code_destroy(cpu->code);
 	x86_tlb_destroy(cpu->tlb);
 	free((void *)(uintptr_t)cpu->cpuid);
@@ -171,6 +178,7 @@ struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x
 	cpu->r[REG_ZERO] = 0;
 	cpu->r[REG_PAGE] = OP_PAGE_BIAS;
 	x86_mode_changed(cpu);
+	x86_jit_create(cpu);
 	vm->cpu[index] = cpu;
 	return cpu;
 }
@@ -252,13 +260,16 @@ void x86_cpu_wait(struct x86_cpu *cpu)
 		syscall(SYS_futex, &cpu->attention, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 }
 
-#define COUNTERS 8
+#define COUNTERS (8 + JIT_COUNTERS)
+
+static const char *const counter_name[COUNTERS] = {
+	"tlb_walks",    "tlb_refills", "tlb_flushes",  "tlb_page_flushes", "code_blocks", "code_instructions",
+	"code_flushes", "code_drops",  "jit_blocks",   "jit_instructions", "jit_bytes",   "jit_entries",
+	"jit_links",    "jit_slow",    "jit_calls",    "jit_drops",        "jit_flushes", "jit_verified",
+	"jit_mismatches"};
 
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count)
 {
-	static const char *const name[COUNTERS] = {"tlb_walks",        "tlb_refills", "tlb_flushes",
-						   "tlb_page_flushes", "code_blocks", "code_instructions",
-						   "code_flushes",     "code_drops"};
 	uint64_t sum[COUNTERS] = {0};
 
 	for (unsigned i = 0; i < vm->cpu_count; i++) {
@@ -274,9 +285,11 @@ size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *va
 		sum[5] += cpu->code->insns;
 		sum[6] += cpu->code->flushes;
 		sum[7] += cpu->code->drops;
+		for (unsigned k = 0; cpu->jit && k < JIT_COUNTERS; k++)
+			sum[8 + k] += x86_jit_count(cpu, (enum x86_jit_counter)k);
 	}
 	for (size_t i = 0; i < COUNTERS && i < count; i++) {
-		names[i] = name[i];
+		names[i] = counter_name[i];
 		values[i] = sum[i];
 	}
 	return COUNTERS;

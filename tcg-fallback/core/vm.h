@@ -15,11 +15,23 @@
 #define X86_VM_CPUS_MAX    256 /* xAPIC ids */
 #define X86_VM_REGIONS_MAX 64  /* a board has a handful; bounds the linear search of a TLB fill */
 
+/* Whether hot code is translated; VERIFY: and what it does is compared with the interpreter. */
+enum x86_jit_mode { X86_JIT_OFF, X86_JIT_ON, X86_JIT_VERIFY };
+
+struct x86_jit_config {
+	enum x86_jit_mode mode;
+	unsigned verify_every; /* one in so many blocks; 0: each */
+	unsigned threshold;    /* entries of a block before it is translated; 0: as measured */
+};
+
 /*
  * One VM. host is borrowed and outlives it. NULL when out of memory. CPUs must be destroyed before the VM.
  */
 struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host);
 void x86_vm_destroy(struct x86_vm *vm);
+
+/* How CPUs that are created from now on execute. Off at first. */
+void x86_vm_set_jit(struct x86_vm *vm, const struct x86_jit_config *config);
 
 /*
  * Guest memory: [gpa, gpa + size_bytes) is at hva (borrowed), both page-aligned. Writes to a read-only range

@@ -20,6 +20,7 @@ struct x86_vm;
 struct x86_tlb;
 struct x86_tlb_entry;
 struct x86_code;
+struct x86_jit;
 
 /* General registers; index 16 always reads zero (no base, no index), so effective addresses need no branch.
  */
@@ -263,6 +264,10 @@ struct x86_cpu {
 			       */
 	struct x86_tlb *tlb;  /* owned; core/ */
 	struct x86_code *code; /* owned; core/ */
+	struct x86_jit *jit;   /* owned; NULL: the interpreter alone */
+	uint64_t jit_flags;    /* status flags between translated code and C; jit_cache.h */
+	uint64_t jit_value;    /* of translated code, within an instruction */
+	uint64_t jit_jumps;    /* address of the jump cache */
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */

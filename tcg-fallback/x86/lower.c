@@ -120,7 +120,7 @@ static void lower_simple(struct x86_lowering *l, x86_op_fn *fn, unsigned off)
 }
 
 /* Decodes at an offset of the page; the marks are set before the bytes are read (phys.h). */
-static enum x86_decode_status decode_at(struct x86_cpu *cpu, const struct x86_decode_mode *mode, uint64_t gpa,
+enum x86_decode_status x86_lower_decode(struct x86_cpu *cpu, const struct x86_decode_mode *mode, uint64_t gpa,
 					struct x86_insn *in)
 {
 	const struct x86_region *region = x86_vm_region(cpu->vm, gpa);
@@ -182,7 +182,7 @@ static bool lower_next(struct x86_lowering *l, struct x86_block *block, const st
 {
 	uint64_t gpa = block->page[0] + l->off;
 	struct x86_insn in;
-	enum x86_decode_status status = decode_at(l->cpu, mode, gpa, &in);
+	enum x86_decode_status status = x86_lower_decode(l->cpu, mode, gpa, &in);
 
 	if (status == X86_DECODE_MORE) {
 		if (l->op != block->ops)

@@ -9,6 +9,10 @@
 #include "insn_gen.h"
 #include "tcg-fallback/x86/op.h"
 
+/* Decodes at a guest-physical address of RAM what lies in its page, and marks it as code first (phys.h). */
+enum x86_decode_status x86_lower_decode(struct x86_cpu *cpu, const struct x86_decode_mode *mode, uint64_t gpa,
+					struct x86_insn *in);
+
 /* How the address of a memory operand is computed by fast handlers. */
 enum x86_ea {
 	EA_BD,  /* 64-bit mode: base + displacement */

@@ -68,6 +68,8 @@ class Vmmctl:
             command += ["--no-reboot"]
         if guest.exit_port:
             command += ["--exit-code-port", "0x501"]
+        if os.environ.get("VMMCTL_TEST_JIT"):
+            command += ["--jit", os.environ["VMMCTL_TEST_JIT"]]
         return command + list(extra)
 
 

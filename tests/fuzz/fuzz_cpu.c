@@ -22,6 +22,7 @@
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/system.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/jit_env.h"
 
 #define GUARD_SIZE 0x10000u
 #define RAM_SIZE   0x80000u
@@ -269,6 +270,7 @@ static void run_create(struct run *run, const struct header *header, const uint8
 	run->host.opaque = run;
 	run->header.mode %= MODES;
 	run->vm = x86_vm_create(run->cpu_count, &run->host);
+	jit_from_environment(run->vm);
 	map_memory(run);
 	make_tables(run);
 	make_descriptors(run);

@@ -20,6 +20,12 @@ TIMEOUT_S = float(os.environ.get("VMMCTL_GUEST_TIMEOUT", "60"))
 ROW = re.compile(r"^\| `(?P<expected>.*?)` \| (?:`(?P<qemu>.*?)`|(?P<stops>\(stops\))) \|")
 
 
+def with_jit(command):
+    """VMMCTL_TEST_JIT=on, verify...: the payload runs through the translator."""
+    mode = os.environ.get("VMMCTL_TEST_JIT")
+    return command + ["--jit", mode] if mode else command
+
+
 def output_of(command):
     """The lines a command printed, and its exit status (None when it did not end)."""
     try:
@@ -60,8 +66,8 @@ def known_differences(path, payload):
 
 def run_vmmctl(vmmctl, payload, expected, cpus):
     """One TAP case a line. Returns how many there were and how many are bad."""
-    lines, status, errors = output_of([vmmctl, "boot", "--accel", "tcg", "--kernel", payload, "--exit-code-port",
-                                       "--no-reboot", "--mem", "64M", "--cpu", "max", "--cpus", cpus])
+    lines, status, errors = output_of(with_jit([vmmctl, "boot", "--accel", "tcg", "--kernel", payload, "--exit-code-port",
+                                       "--no-reboot", "--mem", "64M", "--cpu", "max", "--cpus", cpus]))
     bad = 0
     for number, wanted in enumerate(expected, 1):
         got = lines[number - 1] if number <= len(lines) else "(nothing)"

@@ -7,6 +7,7 @@
  */
 #include "tests/insn/guest.h"
 
+#include <stdio.h>
 #include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/x86/system.h"
 #include "tcg-fallback/x86/xsave.h"
+#include "tests/unit/jit_env.h"
 
 /* Guest-physical layout. */
 #define GPA_PML4     0x1000u
@@ -331,6 +333,7 @@ struct guest *guest_open(void)
 	guest->vm = x86_vm_create(1, &guest->host);
 	if (guest->ram == MAP_FAILED || !guest->vm || x86_vm_map(guest->vm, 0, RAM_SIZE, guest->ram, false))
 		return NULL;
+	jit_from_environment(guest->vm);
 	copy_host_leaves(guest);
 	guest->cpu = x86_cpu_create(guest->vm, 0, guest->leaf, guest->leaf_count);
 	if (!guest->cpu)
@@ -344,6 +347,10 @@ struct guest *guest_open(void)
 
 void guest_close(struct guest *guest)
 {
+	if (getenv("VMMCTL_TEST_JIT"))
+		printf("%llu blocks translated, %llu instructions interpreted in them\n",
+		       (unsigned long long)jit_counter(guest->vm, "jit_blocks"),
+		       (unsigned long long)jit_counter(guest->vm, "jit_calls"));
 	x86_cpu_destroy(guest->cpu);
 	x86_vm_destroy(guest->vm);
 	munmap(guest->ram, RAM_SIZE);

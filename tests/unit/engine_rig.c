@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/unit/jit_env.h"
+
 static void port_write(void *opaque, unsigned cpu, uint16_t port, uint64_t value, unsigned size_bytes)
 {
 	struct rig *rig = opaque;
@@ -129,6 +131,8 @@ int rig_init(struct rig *rig, unsigned cpu_count)
 		return -1;
 	build_tables(rig);
 	rig->vm = x86_vm_create(cpu_count, &rig->host);
+	if (rig->vm)
+		jit_from_environment(rig->vm);
 	if (!rig->vm || x86_vm_map(rig->vm, 0, RIG_RAM_SIZE, rig->ram, false))
 		return -1;
 	for (unsigned i = 0; i < cpu_count; i++) {

@@ -15,6 +15,7 @@
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/system.h"
+#include "tests/unit/jit_env.h"
 
 #define RAM_SIZE  0x100000u
 #define MMIO_SIZE 64u
@@ -99,6 +100,7 @@ static int setup(void **state)
 	hostile->ram = aligned_alloc(4096, RAM_SIZE);
 	memset(hostile->ram, 0, RAM_SIZE);
 	hostile->vm = x86_vm_create(1, &hostile->host);
+	jit_from_environment(hostile->vm);
 	assert_int_equal(x86_vm_map(hostile->vm, 0, RAM_SIZE, hostile->ram, false), 0);
 	hostile->cpu = x86_cpu_create(hostile->vm, 0, NULL, 0);
 	*state = hostile;

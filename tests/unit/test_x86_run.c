@@ -17,6 +17,7 @@
 
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/core/vm.h"
+#include "tests/unit/jit_env.h"
 
 #define RAM_SIZE  0x1000000u
 #define CODE_GPA  0x10000u
@@ -54,6 +55,7 @@ static int rig_setup(void **state)
 	rig->host = (struct x86_host){.mmio_read = no_read, .mmio_write = no_write};
 	rig->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	rig->vm = x86_vm_create(1, &rig->host);
+	jit_from_environment(rig->vm);
 	assert_int_equal(x86_vm_map(rig->vm, 0, RAM_SIZE, rig->ram, false), 0);
 	rig->cpu = x86_cpu_create(rig->vm, 0, leaf, 2);
 	*state = rig;

@@ -103,6 +103,7 @@ struct accel_vm_config {
 	bool dirty_ring; /* find written pages by rings of the vCPUs rather than bitmaps, where offered */
 	enum accel_irqchip irqchip; /* one of those that accel_ops.irqchips offers */
 	bool jit;                   /* tcg: translate hot code (--jit) */
+	uint32_t jit_verify_every;  /* tcg: compare one in so many blocks with the interpreter; 0: none */
 };
 
 /* What a vCPU's pins have latched and it has not taken; intr is the pin's level. */

@@ -13,6 +13,7 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/jit_choice.h"
 
 const struct accel_ops *accel_other(const struct accel_ops *accel, struct err *err)
 {
@@ -81,10 +82,15 @@ static int side_add_vcpu(struct machine *machine, struct machine_side *side, uns
 
 static int side_add_vm(struct machine *machine, struct machine_side *side, struct err *err)
 {
-	const struct accel_vm_config config = {
+	struct accel_vm_config config = {
 		.host = &machine->host, .cpu_count = machine->config.cpus, .irqchip = side->irqchip};
-	int code = 0;
+	struct jit_choice jit;
+	int code = jit_choice_parse(machine->config.jit, &jit, err);
 
+	if (code < 0)
+		return code;
+	config.jit = jit.on;
+	config.jit_verify_every = jit.verify_every;
 	side->vm = side->ops->vm_create(&config, err);
 	if (!side->vm)
 		return -EIO;

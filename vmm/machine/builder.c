@@ -13,6 +13,7 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_side.h"
 #include "vmm/machine/accel_switch.h"
+#include "vmm/machine/jit_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 
@@ -82,12 +83,18 @@ static int builder_add_memory(struct machine *machine, struct err *err)
 
 static int builder_add_vm(struct machine *machine, struct err *err)
 {
-	const struct accel_vm_config vm_config = {
+	struct accel_vm_config vm_config = {
 		.host = &machine->host,
 		.cpu_count = machine->config.cpus,
 		.irqchip = machine->irqchip,
 	};
-	int code = 0;
+	struct jit_choice jit;
+	int code = jit_choice_parse(machine->config.jit, &jit, err);
+
+	if (code < 0)
+		return code;
+	vm_config.jit = jit.on;
+	vm_config.jit_verify_every = jit.verify_every;
 
 	machine->vm = machine->accel->vm_create(&vm_config, err);
 	if (!machine->vm)

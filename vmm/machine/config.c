@@ -19,6 +19,7 @@
 #include "vmm/machine/config_parts.h"
 #include "vmm/machine/config_share.h"
 #include "vmm/machine/config_elements.h"
+#include "vmm/machine/jit_choice.h"
 
 /* In the order of enum boot_protocol. */
 static const struct option_choice config_protocols[] = {
@@ -54,6 +55,8 @@ static const struct option_choice config_irqchips[] = {
 
 static const struct option_choice config_accels[] = {
 	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
+static const struct option_choice config_jits[] = {
+	{"off", NULL}, {"on", NULL}, {"verify", NULL}, {"verify=", NULL}, {NULL, NULL}};
 static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
 static const struct option_choice config_serials[] = {
 	{"stdio", NULL}, {"file:", NULL}, {"pty", NULL}, {"socket:", NULL}, {"null", NULL}, {NULL, NULL},
@@ -197,6 +200,15 @@ const struct option machine_options[] = {
 	 .help = "Where the interrupt controllers and the PIT are; the guest sees no difference",
 	 .default_text = "auto",
 	 .choice = config_irqchips},
+	{.path = "machine.jit",
+	 .flag = "--jit",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, jit),
+	 .metavar = "MODE",
+	 .help = "Whether tcg translates hot code to host code: off, on, or verify[=N], which compares one of "
+		 "N blocks with the interpreter (one CPU only)",
+	 .default_text = "off",
+	 .choice = config_jits},
 	{.path = "machine.board",
 	 .flag = "--machine",
 	 .type = OPTION_STRING,
@@ -423,8 +435,9 @@ int machine_config_init(struct machine_config *config, struct err *err)
 		.board = strdup("microvm"),
 		.cpu_model = strdup("x86-64-v2"),
 		.accel = strdup("auto"),
+		.jit = strdup("off"),
 	};
-	if (config->board && config->cpu_model && config->accel &&
+	if (config->board && config->cpu_model && config->accel && config->jit &&
 	    option_set_text(config_row("serial"), config, "stdio", err) == 0)
 		return 0;
 	machine_config_free(config);
@@ -525,6 +538,7 @@ static int config_check_sharing(const struct machine_config *config, struct err 
 
 int machine_config_check(const struct machine_config *config, struct err *err)
 {
+	struct jit_choice jit;
 	int code = config_check_boot(config, err);
 
 	if (code == 0)
@@ -543,5 +557,7 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		return config_wrong("machine.board", err);
 	if (accel_choice_check(config->accel, err) < 0)
 		return config_wrong("machine.accel", err);
+	if (jit_choice_parse(config->jit, &jit, err) < 0)
+		return config_wrong("machine.jit", err);
 	return 0;
 }

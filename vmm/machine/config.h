@@ -144,6 +144,7 @@ struct machine_config {
 	struct option_records balloon;                                       /* struct machine_balloon */
 	struct option_records console;                                       /* struct machine_console */
 	struct option_records pmem;                                          /* struct machine_pmem */
+	char *jit; /* see jit_choice_parse */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of the translator: blocks of host code, what describes them, and the conventions that translated
+ * code follows.
+ *
+ * Registers. GS base is the CPU's structure. Guest rax rcx rdx rbx rbp rsi rdi r8-r11 are in themselves,
+ * guest rsp is in r12; guest r12-r15 stay in cpu->r. r13, r14 and r15 are free between instructions; r13 is
+ * the address of a memory operand. Host rsp is the monitor's stack.
+ *
+ * Flags. The six status flags are native, or saved in cpu->jit_flags (AH as LAHF leaves it, AL = OF), or dead
+ * (nobody will read them before they are written). At an edge between blocks they are never dead.
+ *
+ * A block lies within one guest page. r[REG_RIP] is the linear address of the page that runs, so blocks serve
+ * every address at which it is mapped. Its entries:
+ *
+ *   entry_saved:  flags are saved; room for a jump, restores them if the block wants them
+ *   entry_poll:   flags are native; leaves when cpu->attention is set
+ *   entry_body:   likewise, without looking: from C, which must make progress, and from jumps forward
+ *
+ * A dropped block's entries become jumps to code that leaves, so whoever holds one (links of other blocks,
+ * the jump cache) need not be found. Memory is reused only when all is flushed.
+ *
+ * Translated code calls C in two places: x86_jit_access when an inline lookup fails, and x86_jit_call for an
+ * instruction that is left to the interpreter. Guest registers are in cpu->r then. Neither translates, links
+ * or flushes; both may raise, which unwinds over the host code.
+ */
+#pragma once
+
+#include "tcg-fallback/core/code.h"
+#include "tcg-fallback/emit/asm.h"
+#include "tcg-fallback/emit/code_memory.h"
+#include "tcg-fallback/x86/flags.h"
+#include "tcg-fallback/x86/jit.h"
+
+#define JIT_CODE_BYTES  (24u << 20) /* a Debian boot translates some 15 MiB */
+#define JIT_POOL_BYTES  (24u << 20) /* what describes it: touched only as far as it is used */
+#define JIT_BLOCK_INSNS 64u
+#define JIT_BLOCK_BYTES (32u << 10) /* the longest translation: 64 instructions of at most 500 bytes */
+#define JIT_HASH_SIZE   16384u
+#define JIT_PAGE_HASH   2048u
+/* Executions of a block before it is translated: a translation costs about as much as that many runs in the
+ * interpreter. */
+#define JIT_THRESHOLD 48u
+
+struct jit_block {
+	struct jit_block *next;    /* same hash */
+	struct jit_block *in_page; /* next of the page's */
+	uint64_t key;              /* guest-physical address | mode << 56 */
+	uint16_t start, end;       /* bytes of the page */
+	bool dropped;
+	uint8_t live_in;              /* status flags that it wants, as bits of EFLAGS' low byte and OF's */
+	uint8_t *saved, *poll, *body; /* entries, to be written */
+	uint8_t *stale_saved, *stale_native;
+};
+
+struct jit_page {
+	struct jit_page *next;
+	uint64_t gpa;
+	struct jit_block *blocks;
+};
+
+enum jit_exit_kind {
+	JIT_EXIT_PLAIN,    /* not to be linked: an interrupt, a dropped block */
+	JIT_EXIT_PAGE,     /* to an instruction of this page */
+	JIT_EXIT_CROSS,    /* to a known distance in another page; cpu->rip is set */
+	JIT_EXIT_INDIRECT, /* likewise, to wherever */
+};
+
+/* A way out of a block. */
+struct jit_exit {
+	uint8_t kind;
+	bool saved;     /* the jump that is linked leaves flags saved, not native */
+	bool backward;  /* must go where attention is looked at */
+	uint8_t undo;   /* INDIRECT: by how much RSP had grown (RET), should the target not be canonical */
+	uint8_t insns;  /* guest instructions executed before it */
+	uint16_t off;   /* of the instruction that jumps */
+	int32_t disp;   /* target less the page's address */
+	uint8_t *jump;  /* the 32 bits to be patched; NULL: none */
+	uint8_t *key;   /* CROSS: the 64 bits of link key compared with */
+	uint8_t *which; /* CROSS: the 32 bits of address of the CPU's key */
+};
+
+/* A place where translated code calls C. */
+struct jit_site {
+	uint16_t off; /* of the instruction */
+	uint8_t len, size;
+	bool write, locked;
+	bool flags_saved;          /* cpu->jit_flags holds what the instruction may read */
+	uint8_t index;             /* instructions of the block before it */
+	const struct x86_insn *in; /* calls only */
+};
+
+/* For each slot of the op arena. */
+struct jit_side {
+	x86_op_fn *fn; /* the op's own handler, while op_count or op_jit stands in for it */
+	struct jit_block *block;
+	uint32_t count;
+};
+
+struct jit_verify {
+	bool active; /* translated code is being tried */
+	unsigned insns;
+	unsigned count;
+	struct jit_journal *journal; /* owned */
+};
+
+struct x86_jit {
+	struct code_memory memory;
+	uint8_t *next;  /* where the next block is written */
+	uint8_t *first; /* after the thunks */
+	const struct jit_exit *(*enter)(const void *body);
+	const uint8_t *thunk_exit, *thunk_exit_rip, *thunk_access, *thunk_call, *thunk_probe, *thunk_miss;
+	uint8_t *pool;
+	size_t pool_used;
+	struct jit_side *side;
+	uint64_t epoch; /* grows with every drop */
+	bool verify;    /* blocks run one by one, unlinked */
+	unsigned verify_every;
+	unsigned threshold;
+	struct jit_verify trial;
+	uint64_t count[JIT_COUNTERS];
+	struct jit_block *hash[JIT_HASH_SIZE];
+	struct jit_page *page[JIT_PAGE_HASH];
+};
+
+/* cpu->jit_flags from the six bits and back. */
+static inline uint64_t jit_flags_pack(uint32_t status)
+{
+	return (uint64_t)(status & 0xd5) << 8 | !!(status & FLAG_OF);
+}
+
+static inline uint32_t jit_flags_unpack(uint64_t packed)
+{
+	return (uint32_t)(packed >> 8 & 0xd5) | ((packed & 1) ? FLAG_OF : 0);
+}
+
+/* The rw address of a piece of code as the address where it runs. */
+static inline const uint8_t *jit_run_address(const struct x86_jit *jit, const uint8_t *rw)
+{
+	return code_memory_run(&jit->memory, rw);
+}
+
+/* Memory that lives until the next flush; NULL: full. */
+void *jit_pool_take(struct x86_jit *jit, size_t size);
+/* A live block, or NULL. */
+struct jit_block *jit_block_find(struct x86_jit *jit, uint64_t key);
+/* Makes a block known; false: no memory. */
+bool jit_block_enter(struct x86_jit *jit, struct jit_block *block);
+
+/* Writes the thunks at the beginning of the code memory. jit_thunk.c */
+bool jit_thunks_make(struct x86_cpu *cpu);
+/* Appends the look-up of the linear address in r13 in the jump cache: goes there, or to `miss` with r13 and
+ * r14 as found. Flags are saved. jit_thunk.c */
+void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]);
+
+/* Translates the code at a guest-physical address of RAM, which runs at linear. NULL: it is not worth it, or
+ * *full is set. jit_translate.c */
+struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t linear, bool *full);
+
+/* Runs a block and follows its links; afterwards RIP, registers and flags are the CPU's. jit_run.c */
+const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block);
+/* RIP after this exit (x86_jit_call and x86_jit_access have set it where exit is NULL). */
+void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit);
+
+/* Called by translated code. jit_call.c. x86_jit_access: a host address, 0: the instruction has been
+ * executed, 1: and the block must be left. x86_jit_call: 0 or 1. */
+uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear);
+uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site);
+
+/* Verify mode. jit_verify.c */
+bool jit_verify_create(struct x86_jit *jit);
+void jit_verify_destroy(struct x86_jit *jit);
+/* Tries the block, takes everything back, and replays it in the interpreter, whose outcome stays. */
+void jit_verify_run(struct x86_cpu *cpu, const struct jit_block *block);
+/* A trial stops before this instruction: 1. */
+uint64_t jit_verify_stop(struct x86_cpu *cpu, const struct jit_site *site);
+/* The slow path of a trial: a host address whose bytes are remembered, or 1: stop before this instruction. */
+uint64_t jit_verify_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What translated code calls: the slow half of a memory access, and single instructions in the interpreter.
+ * Guest registers are in cpu->r; flags are in cpu->jit_flags where the site says so. Both may raise.
+ */
+#include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/gen.h"
+#include "tcg-fallback/x86/jit_cache.h"
+#include "tcg-fallback/x86/system.h"
+#include "tcg-fallback/x86/vec.h"
+
+/* Makes RIP and flags what they are before the site's instruction. */
+static void site_settle(struct x86_cpu *cpu, const struct jit_site *site)
+{
+	cpu->rip = cpu->r[REG_RIP] + site->off;
+	if (site->flags_saved)
+		x86_flags_set_status(cpu, jit_flags_unpack(cpu->jit_flags));
+}
+
+/* The instruction has been executed: can the block go on behind it? */
+static uint64_t site_done(struct x86_cpu *cpu, const struct jit_site *site, uint64_t epoch)
+{
+	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
+	if (cpu->rip == cpu->r[REG_RIP] + site->off + site->len && cpu->jit->epoch == epoch && !cpu->leave &&
+	    !cpu->debug_active && !cpu->jit->trial.active)
+		return 0;
+	cpu->jit->trial.insns = site->index + 1u;
+	return 1;
+}
+
+uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear)
+{
+	uint64_t epoch = cpu->jit->epoch;
+
+	site_settle(cpu, site);
+	if (cpu->jit->trial.active)
+		return jit_verify_access(cpu, site, linear);
+	cpu->jit->count[JIT_SLOW]++;
+	if ((linear & ~PAGE_MASK) <= PAGE_SIZE - site->size &&
+	    !(site->locked && (linear & (site->size - 1u))) && x86_mem_fill(cpu, linear, site->write)) {
+		void *at = site->write ? x86_tlb_write(cpu, linear, site->size)
+				       : x86_tlb_read(cpu, linear, site->size);
+
+		if (at)
+			return (uintptr_t)at;
+	}
+	x86_execute_one(cpu);
+	return site_done(cpu, site, epoch);
+}
+
+uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site)
+{
+	const struct x86_row *row = &x86_rows[site->in->row];
+	uint64_t epoch = cpu->jit->epoch;
+
+	site_settle(cpu, site);
+	if (cpu->jit->trial.active) {
+		return jit_verify_stop(cpu, site);
+	}
+	cpu->jit->count[JIT_CALLS]++;
+	if ((row->properties & X86_PROP_CPL0) && cpu->cpl)
+		x86_raise_gp(cpu);
+	switch ((enum x86_row_kind)row->kind) {
+	case X86_ROW_FAST: x86_general[row->fast](cpu, site->in); break;
+	case X86_ROW_SLOW: row->slow(cpu, site->in); break;
+	case X86_ROW_VEC: x86_vec_execute(cpu, site->in); break;
+	case X86_ROW_UD: x86_raise_ud(cpu);
+	}
+	if (!(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
+		cpu->rip += site->len;
+	return site_done(cpu, site, epoch);
+}

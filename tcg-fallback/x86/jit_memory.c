@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flags and memory accesses of translated code. The inline look-up is that of tlb.h: the entry of the page,
+ * whose tag must be the page of the access's last byte.
+ */
+#include "tcg-fallback/core/tlb.h"
+#include "tcg-fallback/x86/jit_emit.h"
+
+void jit_flags_save(struct jit_translation *t)
+{
+	static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+	struct asm_op store = {.opcode = 0x89, .prefix66 = true, .reg = ASM_RAX};
+	struct asm_rm flags = JIT_FIELD(jit_flags);
+
+	asm_mov_rr(&t->code, true, ASM_R15, ASM_RAX);
+	for (unsigned i = 0; i < sizeof(lahf_seto); i++)
+		asm_byte(&t->code, lahf_seto[i]);
+	asm_insn(&t->code, &store, &flags);
+	asm_mov_rr(&t->code, true, ASM_RAX, ASM_R15);
+}
+
+/* add al, 0x7f gives OF back: it overflows when AL is 1. */
+void jit_flags_restore(struct jit_translation *t)
+{
+	static const uint8_t add_sahf[] = {0x04, 0x7f, 0x9e};
+	struct asm_op load = {.opcode = 0xb7, .map = 1, .reg = ASM_RAX};
+	struct asm_rm flags = JIT_FIELD(jit_flags);
+
+	asm_mov_rr(&t->code, true, ASM_R15, ASM_RAX);
+	asm_insn(&t->code, &load, &flags);
+	for (unsigned i = 0; i < sizeof(add_sahf); i++)
+		asm_byte(&t->code, add_sahf[i]);
+	asm_mov_rr(&t->code, true, ASM_RAX, ASM_R15);
+}
+
+void jit_flags_spare(struct jit_translation *t, uint32_t wanted)
+{
+	if (t->flags == JIT_FLAGS_SAVED)
+		return;
+	if (t->flags == JIT_FLAGS_NATIVE && wanted) {
+		jit_flags_save(t);
+		t->flags = JIT_FLAGS_SAVED;
+	} else {
+		t->flags = JIT_FLAGS_DEAD;
+	}
+}
+
+void jit_flags_need(struct jit_translation *t)
+{
+	if (t->flags == JIT_FLAGS_SAVED)
+		jit_flags_restore(t);
+	t->flags = JIT_FLAGS_NATIVE;
+}
+
+/* RIP-relative displacements count from the page; r[REG_PAGE] takes part where they do not fit. */
+static int64_t displacement(const struct jit_insn *insn)
+{
+	const struct x86_insn *in = &insn->in;
+
+	return in->base == REG_RIP ? in->disp + insn->off + in->len : in->disp;
+}
+
+bool jit_address_fits(const struct x86_insn *in)
+{
+	int64_t slack = 2 * (int64_t)PAGE_SIZE;
+
+	if (in->addrsize < 4)
+		return false;
+	return in->disp >= INT32_MIN + slack && in->disp <= INT32_MAX - slack;
+}
+
+/* A base or index in a host register, loaded into r13 or r14 when it has none. */
+static uint8_t address_register(struct jit_translation *t, unsigned guest, unsigned scratch)
+{
+	if (guest == REG_ZERO)
+		return ASM_NONE;
+	if (guest != REG_RIP && jit_host(guest) != ASM_NONE)
+		return jit_host(guest);
+	asm_load(&t->code, true, scratch, asm_rm_gs(offsetof(struct x86_cpu, r) + 8 * guest));
+	return (uint8_t)scratch;
+}
+
+void jit_address_to(struct jit_translation *t, const struct jit_insn *insn, unsigned dst)
+{
+	const struct x86_insn *in = &insn->in;
+	bool wide = in->addrsize == 8;
+	struct asm_rm ea = {.kind = ASM_RM_MEM, .scale = in->scale, .disp = (int32_t)displacement(insn)};
+
+	ea.base = address_register(t, in->base, ASM_R13);
+	ea.index = address_register(t, in->index, ASM_R14);
+	if (ea.base == ASM_NONE && ea.index == ASM_NONE)
+		asm_mov_imm64(&t->code, dst, wide ? (uint64_t)(int64_t)ea.disp : (uint32_t)ea.disp);
+	else
+		asm_lea(&t->code, wide, dst, ea);
+	if (in->seg == SEG_FS || in->seg == SEG_GS)
+		asm_alu_rm(&t->code, ASM_ADD, true, dst, JIT_FIELD(seg[in->seg].base));
+}
+
+void jit_address(struct jit_translation *t, const struct jit_insn *insn)
+{
+	jit_address_to(t, insn, ASM_R13);
+}
+
+static struct jit_site *site_make(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct jit_site *site = jit_pool_take(t->jit, sizeof(*site));
+
+	if (!site) {
+		t->failed = true;
+		return NULL;
+	}
+	*site = (struct jit_site){
+		.off = insn->off,
+		.len = insn->in.len,
+		.index = (uint8_t)t->at,
+		.flags_saved = t->flags == JIT_FLAGS_SAVED,
+	};
+	return site;
+}
+
+void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned size, bool write)
+{
+	struct asm_code *code = &t->code;
+	struct jit_stub *stub = &t->stub[t->stubs];
+	struct jit_site *site = site_make(t, insn);
+	uint64_t tag = write ? offsetof(struct x86_tlb_entry, wr) : offsetof(struct x86_tlb_entry, rd);
+
+	if (!site)
+		return;
+	_Static_assert(sizeof(struct x86_tlb_entry) == 32, "the shift below makes the index an offset");
+	site->size = (uint8_t)size;
+	site->write = write;
+	site->locked = insn->in.lock;
+	*stub = (struct jit_stub){.site = site};
+	t->stubs++;
+	if (insn->in.lock && size > 1) {
+		struct asm_op test = {.opcode = 0xf6};
+		struct asm_rm r13 = asm_rm_reg(ASM_R13);
+
+		asm_insn(code, &test, &r13);
+		asm_byte(code, (uint8_t)(size - 1));
+		stub->jump[1] = asm_jcc(code, ASM_NE);
+	}
+	asm_mov_rr(code, false, ASM_R14, ASM_R13);
+	asm_shift(code, 5, false, ASM_R14, PAGE_BITS - 5);
+	asm_alu_imm(code, ASM_AND, false, asm_rm_reg(ASM_R14), (TLB_ENTRIES - 1) << 5);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R14, JIT_FIELD(tlb_hot));
+	if (size > 1)
+		asm_lea(code, true, ASM_R15, asm_rm_mem(ASM_R13, (int32_t)size - 1));
+	else
+		asm_mov_rr(code, true, ASM_R15, ASM_R13);
+	asm_alu_imm(code, ASM_AND, true, asm_rm_reg(ASM_R15), -(int32_t)PAGE_SIZE);
+	asm_alu_rm(code, ASM_CMP, true, ASM_R15, asm_rm_mem(ASM_R14, (int32_t)tag));
+	stub->jump[0] = asm_jcc(code, ASM_NE);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R13, asm_rm_mem(ASM_R14, offsetof(struct x86_tlb_entry, addend)));
+	stub->direct = code->at;
+}
+
+static void bind(struct jit_translation *t, uint8_t *jump)
+{
+	if (jump && !t->code.overflow)
+		asm_bind(jump, t->code.at);
+}
+
+void jit_stubs_emit(struct jit_translation *t)
+{
+	struct asm_code *code = &t->code;
+
+	for (unsigned i = 0; i < t->stubs; i++) {
+		const struct jit_stub *stub = &t->stub[i];
+
+		bind(t, stub->jump[0]);
+		bind(t, stub->jump[1]);
+		asm_mov_imm64(code, ASM_R14, (uintptr_t)stub->site);
+		asm_call_to(code, t->jit->thunk_access);
+		asm_jmp_to(code, stub->direct);
+		if (stub->restore)
+			jit_flags_restore(t);
+		asm_jmp_to(code, stub->done);
+	}
+}

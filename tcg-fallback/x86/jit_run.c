@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the interpreter and translated code: counting how often blocks are entered, going in, coming out,
+ * and linking what was left to where it went.
+ */
+#include <asm/prctl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tcg-fallback/x86/access.h"
+#include "tcg-fallback/x86/jit_cache.h"
+#include "tcg-fallback/x86/lower.h"
+
+#define COUNT_NEVER UINT32_MAX /* translating was tried: it is not worth it */
+
+static x86_op_fn op_count, op_jit;
+
+void x86_jit_thread(struct x86_cpu *cpu)
+{
+	syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
+}
+
+static struct jit_side *side_of(const struct x86_cpu *cpu, const struct x86_op *op)
+{
+	return &cpu->jit->side[op - cpu->code->arena];
+}
+
+void x86_jit_watch(struct x86_cpu *cpu, struct x86_op *op)
+{
+	struct jit_side *side = side_of(cpu, op);
+
+	if (side->fn || op->fn == op_stale)
+		return;
+	side->fn = op->fn;
+	op->fn = op_count;
+}
+
+const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op)
+{
+	const struct jit_side *side = side_of(cpu, op);
+
+	if (op->fn == op_jit && !side->block->dropped && !cpu->jit->verify)
+		return jit_run_address(cpu->jit, side->block->saved);
+	return cpu->jit->thunk_miss;
+}
+
+const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block)
+{
+	const struct jit_exit *exit;
+
+	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
+	exit = cpu->jit->enter(jit_run_address(cpu->jit, block->body));
+	if (exit)
+		x86_flags_set_status(cpu, jit_flags_unpack(cpu->jit_flags));
+	return exit;
+}
+
+void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit)
+{
+	if (!exit)
+		return;
+	if (exit->kind == JIT_EXIT_PLAIN || exit->kind == JIT_EXIT_PAGE) {
+		cpu->rip = cpu->r[REG_RIP] + (uint64_t)(int64_t)exit->disp;
+	} else if (exit->kind == JIT_EXIT_INDIRECT && !x86_canonical(cpu, cpu->rip)) {
+		cpu->r[REG_RSP] -= exit->undo; /* the jump itself faults: the interpreter raises it */
+		cpu->rip = cpu->r[REG_RIP] + exit->off;
+	}
+}
+
+/* The jump cache's entry by which cpu->rip was found just now, when its target is translated. */
+static const struct x86_jump *jump_of(const struct x86_cpu *cpu, const struct x86_op *op)
+{
+	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu->rip)];
+
+	return jump->linear == cpu->rip && jump->op == op ? jump : NULL;
+}
+
+static void link_cross(struct x86_cpu *cpu, const struct jit_exit *exit, const struct jit_block *block,
+		       const struct x86_op *op)
+{
+	const struct x86_jump *jump = jump_of(cpu, op);
+	uint32_t which;
+
+	if (!jump)
+		return;
+	which = (uint32_t)offsetof(struct x86_cpu, link_key) + (jump->key == cpu->link_key[1] ? 8 : 0);
+	memcpy(exit->key, &jump->key, sizeof(jump->key));
+	memcpy(exit->which, &which, sizeof(which));
+	asm_bind(exit->jump, block->saved);
+	cpu->jit->count[JIT_LINKS]++;
+}
+
+static void link_page(struct x86_cpu *cpu, const struct jit_exit *exit, const struct jit_block *block)
+{
+	asm_bind(exit->jump, exit->saved ? block->saved : exit->backward ? block->poll : block->body);
+	cpu->jit->count[JIT_LINKS]++;
+}
+
+/* The block was left by this exit to this op: next time, without coming here. */
+static void link_exit(struct x86_cpu *cpu, const struct jit_exit *exit, const struct x86_op *op)
+{
+	const struct jit_block *block;
+
+	if (op->fn != op_jit || cpu->jit->verify || !exit->jump)
+		return;
+	block = side_of(cpu, op)->block;
+	if (block->dropped)
+		return;
+	if (exit->kind == JIT_EXIT_CROSS)
+		link_cross(cpu, exit, block, op);
+	else if (exit->kind == JIT_EXIT_PAGE)
+		link_page(cpu, exit, block);
+}
+
+/* Runs a translation; where the interpreter goes on, or NULL for the run loop. */
+static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *block)
+{
+	struct x86_jit *jit = cpu->jit;
+	const struct jit_exit *exit;
+	struct x86_op *op;
+	uint64_t flushes;
+
+	jit->count[JIT_ENTRIES]++;
+	if (jit->verify && ++jit->trial.count >= jit->verify_every) {
+		jit->trial.count = 0;
+		jit_verify_run(cpu, block);
+		return x86_op_at_rip(cpu);
+	}
+	exit = jit_execute(cpu, block);
+	jit_settle(cpu, exit);
+	flushes = cpu->code->flushes;
+	op = x86_op_at_rip(cpu);
+	if (op && exit && flushes == cpu->code->flushes)
+		link_exit(cpu, exit, op);
+	return op;
+}
+
+static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
+{
+	struct jit_side *side = side_of(cpu, op);
+	struct x86_op *next;
+
+	if (__builtin_expect(side->block->dropped, 0)) {
+		side->block = NULL;
+		side->count = 0;
+		op->fn = op_count;
+		OP_TAIL(op_count, cpu, op);
+	}
+	next = run_block(cpu, side->block);
+	if (!next)
+		return NULL;
+	OP_GOTO(cpu, next);
+}
+
+/* The jump cache may hold the op already. */
+static void jump_update(struct x86_cpu *cpu, const struct x86_op *op, uint64_t linear)
+{
+	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(linear)];
+
+	if (jump->linear == linear && jump->op == op)
+		jump->host = x86_jit_host(cpu, op);
+}
+
+/* A hot op: finds or makes its translation. False: everything was flushed, the op is no more. */
+static bool become_hot(struct x86_cpu *cpu, struct x86_op *op, struct jit_side *side)
+{
+	uint64_t linear = op_rip(cpu, op);
+	struct x86_place place;
+	struct jit_block *block;
+	bool full = false;
+
+	cpu->rip = linear;
+	place = x86_locate(cpu, linear, X86_EXECUTE, cpu->tlb->class);
+	if (!place.hva)
+		return true;
+	block = jit_block_find(cpu->jit, place.gpa | (uint64_t)x86_code_mode(cpu) << 56);
+	if (!block && side->count >= cpu->jit->threshold && side->count != COUNT_NEVER)
+		block = jit_translate(cpu, place.gpa, linear, &full);
+	if (full) {
+		x86_code_flush(cpu);
+		return false;
+	}
+	if (block) {
+		side->block = block;
+		op->fn = op_jit;
+		jump_update(cpu, op, linear);
+	} else if (side->count >= cpu->jit->threshold) {
+		side->count = COUNT_NEVER;
+		op->fn = side->fn;
+	}
+	return true;
+}
+
+/* Stands before an op's own handler. A translation that outlived the op's block is found at once. */
+static struct x86_op *op_count(struct x86_cpu *cpu, struct x86_op *op)
+{
+	struct jit_side *side = side_of(cpu, op);
+	x86_op_fn *fn = side->fn;
+
+	side->count++;
+	if (__builtin_expect(side->count == 1 || side->count >= cpu->jit->threshold, 0)) {
+		if (!become_hot(cpu, op, side))
+			return NULL;
+		if (op->fn == op_stale)
+			fn = op_stale;
+		else if (op->fn == op_jit)
+			fn = op_jit;
+	}
+	OP_TAIL(fn, cpu, op);
+}
