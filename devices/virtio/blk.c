@@ -31,6 +31,7 @@ struct virtio_blk {
 	struct blockdev *blockdev;
 	struct block_queue *block_queue;
 	struct rate_limit limit; /* I/O loop */
+	_Atomic bool flush_due;  /* the cache was switched off: what it holds has to be written first */
 	struct loop_timer *limit_timer;
 	unsigned in_flight;   /* at the backend; I/O loop */
 	unsigned unpublished; /* completed since the driver was last told; I/O loop */
@@ -86,6 +87,16 @@ static enum blk_status blk_status_of(int result)
 }
 
 static void blk_submit_range(struct blk_request *request);
+static void blk_submit(struct blk_request *request, enum block_op op, uint64_t sector, uint64_t bytes);
+
+/* The first durable write since the cache was switched off takes along what the cache still holds. */
+static bool blk_owes_flush(struct blk_request *request)
+{
+	enum block_op op = request->block.op;
+
+	return request->block.durable && (op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) &&
+	       atomic_exchange(&request->blk->flush_due, false);
+}
 
 static void blk_on_complete(struct block_request *block, int result)
 {
@@ -94,6 +105,8 @@ static void blk_on_complete(struct block_request *block, int result)
 	request->blk->in_flight--;
 	if (result == 0 && request->next_range < request->ranges)
 		blk_submit_range(request);
+	else if (result == 0 && blk_owes_flush(request))
+		blk_submit(request, BLOCK_FLUSH, 0, 0);
 	else
 		blk_finish(request, blk_status_of(result));
 }
@@ -374,6 +387,8 @@ static void blk_config_write(struct virtio_device *virtio, size_t offset, const 
 	    !virtio_has_feature(virtio, BLK_F_CONFIG_WCE) || bytes[0] > 1)
 		return;
 	writeback = bytes[0];
+	if (!writeback)
+		atomic_store(&blk->flush_due, true);
 	atomic_store(&blk->writeback, writeback);
 	virtio_config_set(virtio, offset, &writeback, 1);
 }

@@ -17,7 +17,7 @@ import guests
 from cases import BOOT_TIMEOUT_S, END_TIMEOUT_S, case, need
 from monitors import BootError, Guest
 
-DISK_MODULES = ("virtio_mmio", "virtio_blk")
+DISK_MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk")
 # The kills of `disk-survives-kills`; fifty are `VMMCTL_DISK_KILLS=50 tests/boot/run.py ... disk-survives-kills`.
 KILLS = int(os.environ.get("VMMCTL_DISK_KILLS", "5"))
 JOURNAL_FILES = 16
@@ -79,6 +79,7 @@ for case_name, case_settings, case_extra in (
         ("direct", ",cache=direct,format=raw", ()),
         ("direct-pinned", ",cache=direct,pin,engine=io_uring,format=raw", ()),
         ("packed", ",engine=auto", ("--virtio-ring", "packed")),
+        ("pci", ",engine=auto", ("--virtio-transport", "pci")),
         ("limited", ",iops=2000,bps=64M", ())):
     case(f"disk-random-{case_name}")(
         lambda context, settings=case_settings, extra=case_extra: random_extents(context, settings, extra))
