@@ -41,7 +41,6 @@ const struct option config_vsock_fields[] = {
 	 .metavar = "N",
 	 .help = "The guest's address",
 	 .default_text = "3",
-	 .min = MACHINE_VSOCK_CID,
 	 .max = UINT32_MAX - 1},
 	{.path = NULL},
 };
@@ -55,7 +54,7 @@ const struct option config_vsock_fields[] = {
 	VHOST_USER_ROW("socket", OPTION_PATH, socket, "SOCKET", .help = "The socket that it listens on")
 #define VHOST_USER_QUEUES                                                                                    \
 	VHOST_USER_ROW("queues", OPTION_UINT, queues, "N", .help = "The number of queues for requests",      \
-		       .default_text = "1", .min = 1, .max = MACHINE_VHOST_QUEUES_MAX)
+		       .default_text = "1", .max = MACHINE_VHOST_QUEUES_MAX)
 
 const struct option config_vhost_user_blk_fields[] = {VHOST_USER_SOCKET, VHOST_USER_QUEUES, {.path = NULL}};
 const struct option config_vhost_user_net_fields[] = {
@@ -95,6 +94,9 @@ int config_check_vsock(const struct machine_config *config, struct err *err)
 		return err_set(err, -EINVAL, "a guest has one socket device at most");
 	if (config->vsock.count == 1 && (!vsock->path || !vsock->path[0]))
 		return err_set(err, -EINVAL, "the socket has no path: write PATH or cid=3,path=PATH");
+	if (config->vsock.count == 1 && vsock->cid != 0 && vsock->cid < MACHINE_VSOCK_CID)
+		return err_set(err, -EINVAL, "cid: %u is the host's or nobody's: guests have %d and above",
+			       vsock->cid, MACHINE_VSOCK_CID);
 	return 0;
 }
 
