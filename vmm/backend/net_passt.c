@@ -149,7 +149,9 @@ static int net_passt_start(struct net_passt *passt, const struct netdev_config *
 
 	if (code < 0)
 		return code;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	/* passt's end must block: what is left of a frame it sends in one call, and takes it for gone. Ours
+	 * asks not to wait at each call. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set_errno(err, -errno, "socketpair");
 	code = net_passt_spawn(passt, &args, pair[1]);
 	close(pair[1]);
