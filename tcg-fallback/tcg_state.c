@@ -156,6 +156,23 @@ static void control_load(struct x86_cpu *cpu, const struct x86_cpu_state *state)
 			cpu->pdptr[i] = x86_phys_ld64(cpu, (cpu->cr3 & 0xffffffe0) + 8 * i);
 }
 
+/*
+ * Real mode runs at 0 and virtual-8086 mode at 3. In protected mode the CPL is the DPL of CS, unless that is
+ * conforming, and of SS (SDM vol. 3, 5.5); of the two CS is asked, since a KVM has been seen that leaves SS
+ * as it was at SYSCALL.
+ */
+static uint8_t cpl_load(const struct x86_cpu *cpu, const struct x86_cpu_state *state)
+{
+	const uint16_t cs = cpu->seg[SEG_CS].attributes;
+	const bool is_conforming = (cs & SEG_ATTR_S) && (SEG_ATTR_TYPE(cs) & 12u) == 12;
+
+	if (state->rflags & FLAG_VM)
+		return 3;
+	if (!(cpu->cr0 & CR0_PE))
+		return 0;
+	return SEG_ATTR_DPL(is_conforming ? cpu->seg[SEG_SS].attributes : cs);
+}
+
 int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struct tcg_foreign_msrs *foreign,
 		   struct err *err)
 {
@@ -168,12 +185,7 @@ int tcg_state_load(struct x86_cpu *cpu, const struct x86_cpu_state *state, struc
 	for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
 		cpu->seg[i] = segment_load(&state->segment[i]);
 	control_load(cpu, state);
-	/* In protected mode CPL is SS.DPL (SDM vol. 3, 5.5); real mode runs at 0 and virtual-8086 mode at 3.
-	 */
-	if (state->rflags & FLAG_VM)
-		cpu->cpl = 3;
-	else
-		cpu->cpl = cpu->cr0 & CR0_PE ? SEG_ATTR_DPL(cpu->seg[SEG_SS].attributes) : 0;
+	cpu->cpl = cpl_load(cpu, state);
 	x86_xsave_load(cpu, state->xsave);
 	x86_eflags_set(cpu, (uint32_t)state->rflags, UINT32_MAX);
 	event_load(cpu, &state->event);

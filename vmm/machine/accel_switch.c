@@ -62,17 +62,26 @@ bool accel_switch_is_prepared(const struct machine *machine)
 	return machine->switching->prepared;
 }
 
-/* CPUs whose TSCs agree shall agree to the tick afterwards. */
+static int64_t switch_smaller(int64_t a, int64_t b)
+{
+	return llabs(a) < llabs(b) ? a : b;
+}
+
+/*
+ * CPUs whose TSCs agree shall agree to the tick afterwards. How far they are apart is taken from the host's
+ * clock of the two that tells less: a reading that was interrupted between a pair's halves tells too much.
+ */
 static void switch_align(struct accel_clock *clock, const struct accel_clock *first, uint64_t tsc_hz)
 {
-	uint64_t noise = tsc_hz / 1000000 * SWITCH_TSC_NOISE_US;
-	uint64_t passed = first->host_tsc && clock->host_tsc
-				  ? muldiv64(clock->monotonic_ns - first->monotonic_ns, tsc_hz, NS_PER_S)
-				  : 0;
+	int64_t noise = (int64_t)(tsc_hz / 1000000 * SWITCH_TSC_NOISE_US);
+	uint64_t passed = muldiv64(clock->monotonic_ns - first->monotonic_ns, tsc_hz, NS_PER_S);
 	int64_t delta = (int64_t)(clock->tsc - first->tsc - passed);
 
+	if (first->host_tsc && clock->host_tsc)
+		delta = switch_smaller(
+			delta, (int64_t)(clock->tsc - first->tsc - (clock->host_tsc - first->host_tsc)));
 	*clock = *first;
-	if (delta > (int64_t)noise || delta < -(int64_t)noise)
+	if (delta > noise || delta < -noise)
 		clock->tsc += (uint64_t)delta;
 }
 
