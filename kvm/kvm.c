@@ -98,6 +98,7 @@ static int kvm_vm_open(struct accel_vm *vm, struct err *err)
 		return err_set_errno(err, -errno, "kvm: KVM_SET_IDENTITY_MAP_ADDR");
 	if (ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_SET_TSS_ADDR");
+	vm->is_shadowed = kvm_mem_find_shadows();
 	kvm_vm_want_failures(vm);
 	kvm_vm_probe(vm);
 	code = kvm_irqchip_create(vm, err);
@@ -269,6 +270,8 @@ const struct accel_ops kvm_accel_ops = {
 	.vcpu_tsc_to_monotonic_ns = kvm_vcpu_tsc_to_monotonic_ns,
 	.clock_get = kvm_clock_get,
 	.clock_set = kvm_clock_set,
+	.mem_forget = kvm_mem_forget,
+	.mem_is_shadowed = kvm_mem_is_shadowed,
 	.state_get = kvm_state_save,
 	.state_set = kvm_state_set,
 	.irqchips = kvm_irqchips,

@@ -108,6 +108,7 @@ struct accel_vm {
 	const struct accel_host *host;       /* borrowed */
 	size_t run_size_bytes;               /* mapping of struct kvm_run and what follows it */
 	struct kvm_slot slot[KVM_SLOTS_MAX]; /* by slot number */
+	bool is_shadowed;                    /* KVM holds copies of the guest's page tables */
 	bool exits_on_failure;               /* an instruction that KVM cannot emulate leaves no #UD behind */
 	unsigned cpu_count;
 	struct accel_vcpu **vcpu; /* cpu_count of them, NULL before they are made; owned by their creator */
@@ -247,6 +248,10 @@ int kvm_dirty_slot_start(struct kvm_slot *slot, bool all, struct err *err);
 int kvm_mem_map(struct accel_vm *vm, const struct gmem_region *region, struct err *err);
 int kvm_mem_unmap(struct accel_vm *vm, uint64_t gpa, struct err *err);
 int kvm_mem_protect(struct accel_vm *vm, uint64_t gpa, uint64_t size_bytes, bool read_only, struct err *err);
+/* The guest's page tables may have changed behind KVM's back: drops what it made of them, if it makes any. */
+int kvm_mem_forget(struct accel_vm *vm, struct err *err);
+bool kvm_mem_is_shadowed(const struct accel_vm *vm);
+bool kvm_mem_find_shadows(void);
 /* Tells KVM the slot as it stands. The dirty lock is held. */
 int kvm_slot_apply(struct accel_vm *vm, const struct kvm_slot *slot, struct err *err);
 

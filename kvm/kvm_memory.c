@@ -5,9 +5,11 @@
  * may be under way.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
@@ -189,6 +191,64 @@ int kvm_mem_protect(struct accel_vm *vm, uint64_t gpa, uint64_t size_bytes, bool
 			       size_bytes, gpa);
 	else if (slot->read_only != read_only)
 		code = kvm_slot_split(vm, slot, kvm_slot_piece(slot, gpa, gpa + size_bytes, read_only), err);
+	pthread_mutex_unlock(&vm->dirty_lock);
+	return code;
+}
+
+bool kvm_mem_is_shadowed(const struct accel_vm *vm)
+{
+	return vm->is_shadowed;
+}
+
+static bool kvm_parameter_is_on(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char value = 0;
+	bool is_on = fd >= 0 && read(fd, &value, 1) == 1 && (value == 'Y' || value == '1');
+
+	if (fd >= 0)
+		close(fd);
+	return is_on;
+}
+
+/* Where the hardware walks the guest's page tables, KVM keeps no copy of them. */
+bool kvm_mem_find_shadows(void)
+{
+	return !kvm_parameter_is_on("/sys/module/kvm_amd/parameters/npt") &&
+	       !kvm_parameter_is_on("/sys/module/kvm_intel/parameters/ept");
+}
+
+/* What KVM had in its log of the slot goes as well: every page counts as written. */
+static int kvm_slot_renew(struct accel_vm *vm, struct kvm_slot *slot, struct err *err)
+{
+	int code;
+
+	slot->used = false;
+	code = kvm_slot_apply(vm, slot, err);
+	slot->used = true;
+	if (code == 0 && slot->dirty) {
+		free(slot->dirty);
+		code = kvm_dirty_slot_start(slot, true, err);
+	}
+	return code < 0 ? code : kvm_slot_apply(vm, slot, err);
+}
+
+/*
+ * Without two-dimensional paging KVM holds shadows of the guest's page tables, and learns of changes by
+ * write-protecting these against the guest, not against this process. A slot that is taken away takes its
+ * shadows along. Between the two calls there is a hole in the guest's memory: no CPU of it may run.
+ */
+int kvm_mem_forget(struct accel_vm *vm, struct err *err)
+{
+	int code = 0;
+
+	if (!vm->is_shadowed)
+		return 0;
+	pthread_mutex_lock(&vm->dirty_lock);
+	for (unsigned i = 0; i < KVM_SLOTS_MAX && code == 0; i++) {
+		if (vm->slot[i].used)
+			code = kvm_slot_renew(vm, &vm->slot[i], err);
+	}
 	pthread_mutex_unlock(&vm->dirty_lock);
 	return code;
 }

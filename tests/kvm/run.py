@@ -11,6 +11,7 @@ skipped, by name. Times are those of the rig's emulated CPUs: compare them only 
 """
 import argparse
 import os
+import shlex
 import sys
 import time
 
@@ -19,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import rig  # noqa: E402  (finds guests and monitors)
 import guests  # noqa: E402
+import handover  # noqa: E402
 import monitors  # noqa: E402
 
 CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "150"))
@@ -112,6 +114,12 @@ def signals_expect(session):
     return f"{2 * len(SIGNALS)} ends"
 
 
+def handover_case(cpus):
+    """Two hundred times and more from one accelerator to the other, while a kernel boots and checks its clocks."""
+    arguments = handover.switch_arguments("/guest/bzImage", "/guest/clocks", cpus, 30)
+    return shlex.join(["/vmmctl", "boot", *arguments]), lambda session: handover.expect_switched(session, cpus)
+
+
 # name -> (shell command, what its console must show; returns a remark), in the order in which they run
 CASES = {
     "probe": ("/vmmctl probe", probe_expect),
@@ -122,16 +130,21 @@ CASES = {
     "cloud-vmlinux-1cpu": boot_case("/guest/vmlinux", 1, quiet=True),
     "cloud-bzimage-2cpu": boot_case("/guest/bzImage", 2, quiet=True),
     "cloud-vmlinux-2cpu": boot_case("/guest/vmlinux", 2, accel="auto", quiet=True),
+    "states": ("/test_handover 2>&1; status=$?; echo 'payloads end'; exit $status", payloads_expect),
+    "handover-1cpu": handover_case(1),
+    "handover-2cpu": handover_case(2),
 }
 
 
-def guest_files(vmmctl, tests):
+def guest_files(vmmctl, tests, logs):
     """tests: the folder of the programs that are built for these cases."""
     kernel = guests.debian_file("linux-image-cloud-amd64")
     vmlinux = guests.vmlinux("linux-image-cloud-amd64")
     return [(vmmctl, "/vmmctl"), (kernel, "/guest/bzImage"), (vmlinux, "/guest/vmlinux"),
             (guests.initramfs(), "/guest/initrd"), *rig.with_libraries(os.path.join(tests, "test_kvm"), "/test_kvm"),
-            *rig.with_libraries(os.path.join(tests, "refuse"), "/refuse")]
+            *rig.with_libraries(os.path.join(tests, "refuse"), "/refuse"),
+            *rig.with_libraries(os.path.join(tests, "test_handover"), "/test_handover"),
+            (handover.initrd(os.path.join(logs, "clocks.cpio")), "/guest/clocks")]
 
 
 def report(number, total, name, verdict, text=""):
@@ -141,7 +154,7 @@ def report(number, total, name, verdict, text=""):
 def run_cases(names, options, log):
     """Yields a verdict for each name."""
     script = [(name, CASES[name][0]) for name in names]
-    with rig.Rig(script, log, guest_files(options.vmmctl, options.tests)) as host:
+    with rig.Rig(script, log, guest_files(options.vmmctl, options.tests, options.logs)) as host:
         host.expect_up()
         for name in names:
             start = time.monotonic()
@@ -162,7 +175,7 @@ def run_cases(names, options, log):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vmmctl", required=True, help="the program under test, without shared libraries")
-    parser.add_argument("--tests", required=True, help="the folder of test_kvm and refuse")
+    parser.add_argument("--tests", required=True, help="the folder of test_kvm, test_handover and refuse")
     parser.add_argument("--logs", default=os.path.join(guests.TOP, "build", "boot-logs"))
     parser.add_argument("--counts", help="a file to write `PASSED FAILED SKIPPED` to")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
