@@ -233,7 +233,9 @@ int accel_switch_lend(struct machine *machine, struct err *err)
 		loop_timer_arm(switching->timer, UINT64_MAX);
 		return switch_over(machine, err);
 	}
-	if (now_ns - switching->lend_ended_ns > switching->lend_ns)
+	if (machine->config.accel_switch_every_ms)
+		switching->lend_ns = machine->config.accel_switch_every_ms * NS_PER_MS;
+	else if (now_ns - switching->lend_ended_ns > switching->lend_ns)
 		switching->lend_ns = SWITCH_LEND_MIN_NS;
 	else if (switching->lend_ns < SWITCH_LEND_MAX_NS)
 		switching->lend_ns *= 2;
