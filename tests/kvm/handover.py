@@ -103,7 +103,7 @@ def switch_case(options, folder, cpus, irqchip):
     need_kvm(options)
     kernel = guests.KERNELS["cloud"][1]()
     command = [options.vmmctl, "boot", "--irqchip", irqchip,
-               *switch_arguments(kernel, initrd(os.path.join(folder, "initrd")), cpus, 25)]
+               *switch_arguments(kernel, initrd(os.path.join(folder, "initrd")), cpus, 15)]
     with monitors.Session(command, os.path.join(options.logs, f"handover-{cpus}cpu-{irqchip}.log")) as session:
         remark = expect_switched(session, cpus)
         session.expect_exit(0, TIMEOUT_S)
