@@ -440,6 +440,48 @@ static void notifications_follow_the_bar(void **state)
 	(void)state;
 }
 
+/* A paused device and its transport go on in others, with BAR, vectors and what was pending. */
+static void the_state_moves(void **state)
+{
+	struct board board;
+	struct device *device, *pci;
+	struct virtio_pci_config config = {.slot = SLOT + 1};
+
+	board_init(&board);
+	drive(&board);
+	out(&board, TABLE + 16, 0xfee01000, 8);
+	out(&board, TABLE + 24, 0x77, 8); /* data, and unmasked */
+	enable_msix(&board, 0xc000);
+	serve_one(&board);
+	assert_int_equal(board.messages, 0);
+	device = &board.guest->virtio->device;
+	device->class->pause(device);
+	/* The other pair, in the next slot. */
+	config.bus = pci_host_bus(board.host);
+	board.guest->virtio = (struct virtio_device *)echo_create(board.guest);
+	pci = virtio_pci_create(&board.guest->env, board.guest->virtio, &config, &board.guest->err);
+	assert_non_null(pci);
+	virtio_guest_copy_state(device, &board.guest->virtio->device);
+	virtio_guest_copy_state(board.pci, pci);
+	board.pci->class->destroy(board.pci);
+	device->class->destroy(device);
+	board.pci = pci;
+	device = &board.guest->virtio->device;
+	device->class->resume(device);
+	assert_int_equal(in(&board, 0x14, 1), 15);
+	assert_int_equal(in(&board, PBA, 4), 2);
+	serve_one(&board);
+	assert_int_equal(board.messages, 0);
+	bus_write(board.mmio, ecam(SLOT + 1, 0x42), 0x8000, 2); /* message control: MSI-X comes first */
+	assert_int_equal(board.messages, 1);
+	assert_int_equal(board.address, 0xfee01000);
+	serve_one(&board);
+	assert_int_equal(board.messages, 2);
+	assert_int_equal(board.data, 0x77);
+	board_release(&board);
+	(void)state;
+}
+
 /* Crooked accesses of the common configuration do nothing. */
 static void crooked_accesses(void **state)
 {
@@ -475,6 +517,7 @@ int main(void)
 		cmocka_unit_test(queue_reset),
 		cmocka_unit_test(access_through_configuration),
 		cmocka_unit_test(notifications_follow_the_bar),
+		cmocka_unit_test(the_state_moves),
 		cmocka_unit_test(crooked_accesses),
 	};
 

@@ -280,16 +280,21 @@ static void guest_copy_field(const struct state_field *field, const uint8_t *fro
 	}
 }
 
+void virtio_guest_copy_state(const struct device *from, struct device *to)
+{
+	assert_ptr_equal(from->class, to->class);
+	for (const struct state_field *field = from->class->state; field->name; field++)
+		guest_copy_field(field, (const uint8_t *)from, (uint8_t *)to);
+}
+
 void virtio_guest_move(struct virtio_guest *guest, struct device *to)
 {
 	struct device *from = &guest->virtio->device;
 	const struct irq_line line = {.set = guest_set_line, .opaque = guest};
 
 	assert_non_null(to);
-	assert_ptr_equal(from->class, to->class);
 	from->class->pause(from);
-	for (const struct state_field *field = from->class->state; field->name; field++)
-		guest_copy_field(field, (const uint8_t *)from, (uint8_t *)to);
+	virtio_guest_copy_state(from, to);
 	virtio_disconnect(guest->virtio);
 	from->class->destroy(from);
 	guest->virtio = (struct virtio_device *)to;

@@ -122,3 +122,5 @@ void virtio_guest_check_writes(struct virtio_guest *guest);
 /* Pauses `from`, copies its saved state into `to` by the class's table, resumes `to` and drives it from now
  * on. */
 void virtio_guest_move(struct virtio_guest *guest, struct device *to);
+/* By the table of their class, as a snapshot does. */
+void virtio_guest_copy_state(const struct device *from, struct device *to);
