@@ -261,8 +261,8 @@ static void intr_give(void *opaque, uint32_t levels)
 		move->code = intr_lapics_give(machine, move->err);
 	if (machine->irqchip == ACCEL_IRQCHIP_KERNEL && move->code == 0)
 		move->code = intr_chips_give(machine, levels, move->err);
-	machine->intr_home = false;
-	if (machine->irqchip == ACCEL_IRQCHIP_SPLIT)
+	machine->intr_home = move->code < 0;
+	if (!machine->intr_home && machine->irqchip == ACCEL_IRQCHIP_SPLIT)
 		intr_reconnect(machine);
 	pthread_rwlock_unlock(&machine->intr_gate);
 }
@@ -349,6 +349,8 @@ int machine_intr_leave(struct machine *machine, struct err *err)
 {
 	struct intr_move move = {.machine = machine, .err = err};
 
+	if (machine->intr_home)
+		return 0;
 	machine_intr_close(machine);
 	pthread_mutex_lock(&machine->board_lock);
 	irq_router_hold(machine->irq_router, intr_take, &move);
@@ -362,13 +364,17 @@ int machine_intr_enter(struct machine *machine, struct err *err)
 {
 	struct intr_move move = {.machine = machine, .err = err};
 
+	if (!machine->intr_home)
+		return 0;
 	pthread_mutex_lock(&machine->board_lock);
 	irq_router_hold(machine->irq_router, intr_give, &move);
-	if (machine->irqchip != ACCEL_IRQCHIP_KERNEL)
+	if (move.code == 0 && machine->irqchip != ACCEL_IRQCHIP_KERNEL)
 		machine->pit->class->resume(machine->pit);
-	if (machine->irqchip == ACCEL_IRQCHIP_OFF)
+	if (move.code == 0 && machine->irqchip == ACCEL_IRQCHIP_OFF)
 		machine->lapic->class->resume(machine->lapic);
 	pthread_mutex_unlock(&machine->board_lock);
+	if (move.code < 0)
+		return err_prefix(err, "interrupt controllers");
 	intr_open(machine);
-	return move.code < 0 ? err_prefix(err, "interrupt controllers") : 0;
+	return 0;
 }

@@ -183,7 +183,8 @@ int machine_irq_line(struct machine *machine, unsigned gsi, struct irq_line *lin
  * devices (leave), and gives it to the present accelerator (enter), which need not be the same. Between the
  * two the devices' state is whole and current, their timers stand still, lines and messages of other threads
  * are kept in it. Main thread, every vCPU parked; enter: after the vCPUs' own state was set. A machine is
- * made with everything at home. Any reset, saving, loading or hand-over happens between the two.
+ * made with everything at home, and it stays there when enter fails. Any reset, saving, loading or hand-over
+ * happens between the two.
  */
 int machine_intr_leave(struct machine *machine, struct err *err);
 int machine_intr_enter(struct machine *machine, struct err *err);
