@@ -27,6 +27,10 @@ CANNOT_ARRANGE = 77
 TIMEOUT_S = 60
 # mov dx,0x501; mov al,7; out dx,al; jmp $
 EXIT_7 = bytes.fromhex("ba 01 05 b0 07 ee eb fe")
+# The PIC's words; the PIT's channel 0 ticks; a count at 0x90000 goes up; below three a reset by 0xcf9, else exit with it.
+RESET_TWICE = bytes.fromhex(
+    "b8 00 90 8e d8 b0 11 e6 20 b0 20 e6 21 b0 04 e6 21 b0 01 e6 21 b0 fe e6 21 b0 34 e6 43 b0 00 e6 40 b0 01 e6 40"
+    "fe 06 00 00 80 3e 00 00 03 73 08 ba f9 0c b0 06 ee eb fe ba 01 05 a0 00 00 ee f4")
 SPIN = bytes.fromhex("eb fe")
 # mov dx,0x3f8; mov al,'x'; out dx,al; mov al,10; out dx,al; cli; hlt; jmp back
 WRITE_AND_HALT = bytes.fromhex("ba f8 03 b0 78 ee b0 0a ee fa f4 eb fd")
@@ -127,6 +131,42 @@ class Choice(Case):
         self.assertEqual(boot.returncode, 7, boot.stderr)
         self.assertEqual(fast, "accelerator: kvm, " in boot.stderr, boot.stderr)
         self.assertEqual(boot.stderr.count("accelerator: "), 1)
+
+
+class Irqchips(Case):
+    def boot(self, how, *options):
+        return run(how, *self.guest(RESET_TWICE), "--exit-code-port", "--serial", "null", "--log-level", "info", *options)
+
+    def test_a_reset_starts_the_controllers_anew(self):
+        """Twice, with the timer ticking: the third time the guest exits with its count."""
+        self.need_node()
+        for irqchip in ("off", "split", "kernel"):
+            with self.subTest(irqchip):
+                result = self.boot("slow:1", "--accel", "kvm", "--cpus", "2", "--irqchip", irqchip)
+                self.assertEqual(result.returncode, 3, result.stderr)
+
+    def test_a_kvm_without_controllers(self):
+        """Ours serve it, with one line of log; asked for, they are a mistake."""
+        self.need_node()
+        result = self.boot("lacks:25", "--accel", "kvm")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(result.stderr.count("interrupt controllers: our own, for this host's kvm has none"), 1)
+        for irqchip in ("split", "kernel"):
+            result = self.boot("lacks:25", "--accel", "kvm", "--irqchip", irqchip)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(f"--irqchip (machine.irqchip): this host's kvm cannot do {irqchip}", result.stderr)
+
+    def test_tcg_has_none(self):
+        for irqchip in ("split", "kernel"):
+            result = subprocess.run([VMMCTL, *self.guest(EXIT_7), "--accel", "tcg", "--irqchip", irqchip],
+                                    capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("tcg has no interrupt controllers of its own: only off and auto make sense", result.stderr)
+
+    def test_probe_lists_them(self):
+        self.need_node()
+        self.assertRegex(run("slow:1", "probe").stdout, r"(?m)^irqchip kvm +(kernel |split )*off$")
+        self.assertRegex(run("lacks:25", "probe").stdout, r"(?m)^irqchip kvm +off$")
 
 
 class Signals(Case):
