@@ -22,9 +22,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "devices/virtio/vhost_message.h"
-#include "devices/virtio/vhost_ring.h"
-#include "devices/virtio/virtio.h"
+#include "devices/virtio/vhost_user_device.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
@@ -34,44 +32,9 @@
 #define VHOST_USER_TIMEOUT_MS 10000
 #define VHOST_USER_RETRY_TIMEOUT_MS                                                                          \
 	1000 /* of each answer when connecting again: the loop has others to serve */
-#define VHOST_USER_RETRY_MIN_NS  1000000000ull
-#define VHOST_USER_RETRY_MAX_NS  30000000000ull
-#define VHOST_USER_STOP_NS       10000000000ull /* for the last requests when a queue is stopped */
-#define VHOST_USER_RINGS_MAX     (VHOST_USER_QUEUES_MAX + 1)
-#define VHOST_USER_BLK_CONFIG    60 /* bytes of struct virtio_blk_config, 5.2.4, up to write zeroes */
-#define VHOST_USER_BLK_QUEUES_AT 34 /* num_queues in it */
-
-/* The devices' own feature bits that work without help of ours: no control queue, no writable configuration.
- */
-#define VHOST_USER_BLK_FEATURES                                                                              \
-	0x7266ull /* SIZE_MAX SEG_MAX RO BLK_SIZE FLUSH TOPOLOGY MQ DISCARD WRITE_ZEROES */
-#define VHOST_USER_NET_FEATURES 0xff83ull  /* CSUM GUEST_CSUM, offloads both ways, MRG_RXBUF */
-#define VHOST_USER_NET_OURS     0x10020ull /* MAC STATUS */
-
-struct vhost_user_queue {
-	struct vhost_ring ring;
-	int kick_fd; /* we signal */
-	int call_fd; /* the process signals */
-	struct loop_fd *call_watch;
-	bool started; /* the process serves the ring */
-};
-
-struct vhost_user {
-	struct virtio_device virtio;
-	enum vhost_user_kind kind;
-	char *path;
-	struct vhost_link link;
-	struct loop_fd *link_watch; /* for its end */
-	struct loop_timer *timer;   /* to connect again, or to give up waiting for requests */
-	uint64_t retry_ns;          /* until the next try */
-	uint64_t stop_deadline_ns;  /* 0: nobody waits */
-	uint64_t backend_features;
-	uint32_t queue_count;
-	int memory_fd; /* of all rings */
-	uint8_t *memory;
-	struct vhost_user_queue queue[VHOST_USER_RINGS_MAX];
-	uint64_t reconnects, requests; /* metrics */
-};
+#define VHOST_USER_RETRY_MIN_NS 1000000000ull
+#define VHOST_USER_RETRY_MAX_NS 30000000000ull
+#define VHOST_USER_STOP_NS      10000000000ull /* for the last requests when a queue is stopped */
 
 static size_t vhost_user_memory_bytes(const struct vhost_user *user)
 {
@@ -492,55 +455,6 @@ static const struct device_class vhost_user_class = {
 	.resume = virtio_class_resume,
 	.destroy = vhost_user_destroy,
 };
-
-/* What makes the kinds different. config is zeroed. */
-static int vhost_user_describe(struct vhost_user *user, const struct vhost_user_config *asked,
-			       struct virtio_init *init, uint8_t config[VHOST_CONFIG_MAX], struct err *err)
-{
-	const size_t tag_length = asked->tag ? strlen(asked->tag) : 0;
-	int code = 0;
-
-	switch (asked->kind) {
-	case VHOST_USER_BLOCK:
-		init->type = VIRTIO_TYPE_BLOCK;
-		init->features = user->backend_features & VHOST_USER_BLK_FEATURES;
-		init->config_bytes = VHOST_USER_BLK_CONFIG;
-		if (!(user->link.protocol_features >> VHOST_PROTOCOL_F_CONFIG & 1))
-			return err_set(err, -ENOTSUP, "%s: the back end does not tell its configuration",
-				       user->path);
-		code = vhost_get_config(&user->link, config, VHOST_USER_BLK_CONFIG, err);
-		config[VHOST_USER_BLK_QUEUES_AT] = (uint8_t)user->queue_count;
-		config[VHOST_USER_BLK_QUEUES_AT + 1] = 0;
-		return code;
-	case VHOST_USER_NET:
-		init->type = VIRTIO_TYPE_NET;
-		init->features = (user->backend_features & VHOST_USER_NET_FEATURES) | VHOST_USER_NET_OURS;
-		init->config_bytes = 8; /* mac, status: the link is up */
-		memcpy(config, asked->mac, 6);
-		config[6] = 1;
-		return 0;
-	case VHOST_USER_FS:
-		init->type = VIRTIO_TYPE_FS;
-		init->config_bytes = VHOST_USER_TAG_MAX + 4; /* tag, num_request_queues */
-		if (tag_length == 0 || tag_length > VHOST_USER_TAG_MAX)
-			return err_set(err, -EINVAL, "a file system's tag has 1 to %d characters",
-				       VHOST_USER_TAG_MAX);
-		memcpy(config, asked->tag, tag_length);
-		config[VHOST_USER_TAG_MAX] = (uint8_t)asked->queues;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static unsigned vhost_user_queue_count(const struct vhost_user_config *config)
-{
-	switch (config->kind) {
-	case VHOST_USER_BLOCK: return config->queues;
-	case VHOST_USER_NET: return 2;
-	case VHOST_USER_FS: return config->queues + 1; /* and the one for urgent requests */
-	}
-	return 0;
-}
 
 static int vhost_user_make_rings(struct vhost_user *user, const struct device_env *env, struct err *err)
 {

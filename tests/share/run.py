@@ -3,7 +3,7 @@
 """
 Shared folders, sockets and vhost-user devices as a real Linux guest sees them, with real peers on the host.
 
-    tests/share/run.py --vmmctl build/.../vmmctl [--logs FOLDER] [CASE...]      all cases, or those named
+    tests/share/run.py --vmmctl build/.../vmmctl [--logs FOLDER] [--counts FILE] [CASE...]     all cases, or those named
     tests/share/run.py --list
 
 A peer that is not installed here skips its case by name. Ends with `N passed, N failed, N skipped`.
@@ -84,6 +84,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vmmctl", default="build/vmm/machine/vmmctl")
     parser.add_argument("--logs", default="build/share-logs")
+    parser.add_argument("--counts", help="a file for PASSED FAILED SKIPPED")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("case", nargs="*")
     options = parser.parse_args()
@@ -96,6 +97,9 @@ def main():
     verdicts = [run_case(name, options) for name in options.case or cases.CASES]
     count = {verdict: verdicts.count(verdict) for verdict in ("ok", "FAIL", "skip")}
     print(f"{count['ok']} passed, {count['FAIL']} failed, {count['skip']} skipped")
+    if options.counts:
+        with open(options.counts, "w", encoding="ascii") as file:
+            file.write(f"{count['ok']} {count['FAIL']} {count['skip']}\n")
     return 1 if count["FAIL"] else 0
 
 
