@@ -26,11 +26,22 @@
 #define FETCH_MIRROR   "https://deb.debian.org/debian"
 #define FETCH_SUITE    "bookworm"
 #define FETCH_KEYRING  "/usr/share/keyrings/debian-archive-keyring.gpg"
-#define FETCH_META     "linux-image-cloud-amd64"
 #define FETCH_REAL     "linux-image-"
 #define FETCH_TREE_FDS 16
 
+/* A flavour of the store and the package that leads to it. */
+struct fetch_flavour {
+	const char *name, *package;
+};
+
+static const struct fetch_flavour fetch_flavours[] = {
+	{STORE_CLOUD, "linux-image-cloud-amd64"},
+	{STORE_FULL, "linux-image-amd64"},
+	{NULL, NULL},
+};
+
 struct fetch_options {
+	const struct fetch_flavour *flavour;
 	const char *mirror;
 	const char *suite;
 	bool quiet;
@@ -44,19 +55,23 @@ struct fetch_paths {
 
 static void fetch_print_help(FILE *out)
 {
-	fputs("vmmctl-fetch [OPTION]...\n\n"
-	      "Downloads Debian's cloud kernel and its modules into the cache "
+	fputs("vmmctl-fetch [OPTION]... [cloud|full]\n\n"
+	      "Downloads a kernel of Debian's and its modules into the cache "
 	      "($XDG_CACHE_HOME/vmmctl/kernels) and prints\n"
-	      "the folder. A kernel that is there is kept. What is downloaded is checked: the release file "
-	      "by its signature\n"
-	      "(gpgv, debian-archive-keyring) or, without those, by https; all else by SHA-256.\n\n"
+	      "the folder: the one for virtual machines (cloud, the default) or the one for all machines "
+	      "(full), which is\n"
+	      "larger and has 9p for shared folders. A kernel that is there is kept.\n"
+	      "What is downloaded is checked: the release file by its signature (gpgv, "
+	      "debian-archive-keyring) or, without\n"
+	      "those, by https; all else by SHA-256.\n\n"
 	      "  --mirror URL   the Debian mirror (default " FETCH_MIRROR ")\n"
 	      "  --suite NAME   the Debian release (default " FETCH_SUITE ")\n"
 	      "  --update       takes a newer kernel where there is one\n"
 	      "  --quiet        no progress\n"
 	      "  --help         prints this help\n\n"
 	      "Examples:\n\n"
-	      "  vmmctl-fetch                                      the kernel that `vmmctl run` uses\n"
+	      "  vmmctl-fetch full                                 the kernel that `vmmctl run` uses for a "
+	      "folder\n"
 	      "  vmmctl-fetch --update                             a newer one\n"
 	      "  vmmctl-fetch --mirror http://mirror.example/debian  from another mirror\n",
 	      out);
@@ -141,34 +156,31 @@ static int fetch_arrange(const char *unpacked, const char *target, struct err *e
 	return rename(modules, to) == 0 ? 0 : err_set_errno(err, -errno, "%s", to);
 }
 
-static int fetch_point_to(const struct fetch_paths *paths, const char *name, struct err *err)
+static int fetch_point_to(const struct fetch_paths *paths, const char *flavour, const char *name,
+			  struct err *err)
 {
 	char link[PATH_MAX];
 	char current[PATH_MAX];
 
 	fetch_path(link, "%s/link", paths->work);
-	fetch_path(current, "%s/%s", paths->kernels, STORE_CURRENT);
+	fetch_path(current, "%s/%s", paths->kernels, flavour);
 	if (symlink(name, link) < 0 || rename(link, current) < 0)
 		return err_set_errno(err, -errno, "%s", current);
 	return 0;
 }
 
-static int fetch_install(const struct debian_archive *archive, const struct debian_package *package,
-			 const struct fetch_paths *paths, struct err *err)
+static int fetch_unpack(const struct debian_archive *archive, const struct debian_package *package,
+			const char *target, struct err *err)
 {
 	static const char *const wanted[] = {"boot/vmlinuz-", "lib/modules/", "usr/lib/modules/", NULL};
 	char deb[PATH_MAX];
 	char unpacked[PATH_MAX];
 	char arranged[PATH_MAX];
-	char target[PATH_MAX];
 	int code;
 
-	fetch_path(target, "%s/%s_%s", paths->kernels, package->name, package->version);
-	if (access(target, F_OK) == 0)
-		return fetch_point_to(paths, strrchr(target, '/') + 1, err);
-	fetch_path(deb, "%s/package.deb", paths->work);
-	fetch_path(unpacked, "%s/unpacked", paths->work);
-	fetch_path(arranged, "%s/arranged", paths->work);
+	fetch_path(deb, "%s/package.deb", archive->work);
+	fetch_path(unpacked, "%s/unpacked", archive->work);
+	fetch_path(arranged, "%s/arranged", archive->work);
 	code = debian_download(archive, package, deb, err);
 	if (code == 0)
 		code = fetch_make_folders(unpacked, err);
@@ -178,9 +190,19 @@ static int fetch_install(const struct debian_archive *archive, const struct debi
 		code = fetch_arrange(unpacked, arranged, err);
 	if (code < 0)
 		return code;
-	if (rename(arranged, target) < 0)
-		return err_set_errno(err, -errno, "%s", target);
-	return fetch_point_to(paths, strrchr(target, '/') + 1, err);
+	return rename(arranged, target) == 0 ? 0 : err_set_errno(err, -errno, "%s", target);
+}
+
+static int fetch_install(const struct debian_archive *archive, const struct debian_package *package,
+			 const struct fetch_paths *paths, const char *flavour, struct err *err)
+{
+	char target[PATH_MAX];
+	int code = 0;
+
+	fetch_path(target, "%s/%s_%s", paths->kernels, package->name, package->version);
+	if (access(target, F_OK) < 0)
+		code = fetch_unpack(archive, package, target, err);
+	return code < 0 ? code : fetch_point_to(paths, flavour, strrchr(target, '/') + 1, err);
 }
 
 static int fetch_kernel(const struct fetch_options *options, const struct fetch_paths *paths, struct err *err)
@@ -199,13 +221,13 @@ static int fetch_kernel(const struct fetch_options *options, const struct fetch_
 
 	if (!index)
 		return err->code;
-	code = debian_find_dependency(index, FETCH_META, FETCH_REAL, &package, err);
+	code = debian_find_dependency(index, options->flavour->package, FETCH_REAL, &package, err);
 	free(index);
 	/* A name out of an index becomes a name in our folder: no way out of it. */
 	if (code == 0 && (strchr(package.name, '/') || strchr(package.version, '/')))
 		code = err_set(err, -EBADMSG, "the archive calls a package \"%s\" %s", package.name,
 			       package.version);
-	return code < 0 ? code : fetch_install(&archive, &package, paths, err);
+	return code < 0 ? code : fetch_install(&archive, &package, paths, options->flavour->name, err);
 }
 
 /* One fetch at a time: the second finds what the first has fetched. */
@@ -214,7 +236,7 @@ static int fetch_locked(const struct fetch_options *options, struct fetch_paths 
 	char current[PATH_MAX];
 	int code;
 
-	fetch_path(current, "%s/%s/%s", paths->kernels, STORE_CURRENT, STORE_KERNEL);
+	fetch_path(current, "%s/%s/%s", paths->kernels, options->flavour->name, STORE_KERNEL);
 	if (!options->update && access(current, R_OK) == 0)
 		return 0;
 	fetch_path(paths->work, "%s/.fetch-XXXXXX", paths->kernels);
@@ -249,8 +271,17 @@ static int fetch_run(const struct fetch_options *options, struct err *err)
 	if (fd >= 0)
 		close(fd);
 	if (code == 0)
-		printf("%s/%s\n", paths.kernels, STORE_CURRENT);
+		printf("%s/%s\n", paths.kernels, options->flavour->name);
 	return code;
+}
+
+static bool fetch_choose(struct fetch_options *options, const char *name)
+{
+	for (options->flavour = fetch_flavours; options->flavour->name; options->flavour++) {
+		if (strcmp(options->flavour->name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -274,9 +305,11 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "vmmctl-fetch: it takes options only, not \"%s\"; see vmmctl-fetch --help\n",
-			argv[optind]);
+	if (argc - optind > 1 || !fetch_choose(&options, optind < argc ? argv[optind] : STORE_CLOUD)) {
+		fprintf(stderr,
+			"vmmctl-fetch: \"%s\" is no kernel: there are cloud and full; see vmmctl-fetch "
+			"--help\n",
+			argv[argc - 1]);
 		return 2;
 	}
 	if (fetch_run(&options, &err) == 0)

@@ -4,7 +4,7 @@
  *
  *     ROOT/kernels/NAME/vmlinuz           the kernel
  *     ROOT/kernels/NAME/modules/...       its modules, as below /lib/modules/VERSION
- *     ROOT/kernels/current -> NAME        the one that is used
+ *     ROOT/kernels/FLAVOUR -> NAME        the one that is used, "cloud" or "full"
  *
  * ROOT is $XDG_CACHE_HOME/vmmctl, or ~/.cache/vmmctl. A folder appears whole or not at all.
  */
@@ -13,7 +13,8 @@
 #include <stddef.h>
 
 #define STORE_KERNELS "kernels"
-#define STORE_CURRENT "current"
+#define STORE_CLOUD   "cloud" /* Debian's kernel for virtual machines: small, and boots sooner */
+#define STORE_FULL    "full"  /* Debian's kernel for all machines: has 9p, which the cloud's has not */
 #define STORE_KERNEL  "vmlinuz"
 #define STORE_MODULES "modules"
 

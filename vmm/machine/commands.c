@@ -73,6 +73,37 @@ const struct cli_command cli_commands[] = {
 		.run = command_boot,
 	},
 	{
+		.name = "run",
+		.summary = "run a command in a virtual machine of its own",
+		.arguments = "--rootfs DIR|IMAGE [OPTION]... -- COMMAND [ARGUMENT]...",
+		.description = "Boots a kernel, runs COMMAND in the guest and ends with its exit status. "
+			       "Input, output, errors "
+			       "and signals are the command's; nothing else is printed. Without --kernel it "
+			       "is Debian's, "
+			       "which vmmctl-fetch gets once. Shares are mounted at /mnt/TAG; with --net "
+			       "user the guest has "
+			       "its network set up. Statuses of its own: 124 for a timeout, 125 when there "
+			       "was no running "
+			       "it, 126 when COMMAND cannot be executed, 127 when there is none. Three "
+			       "Ctrl-C end the "
+			       "virtual machine.",
+		.options = {command_run_options, machine_options},
+		.example =
+			{
+				{"vmmctl run --rootfs debian -- ls -l /",
+				 "A command in a folder that holds a Debian."},
+				{"vmmctl run --rootfs debian.ext4,overlay --cpus 2 --mem 1G -- make -C /src "
+				 "check",
+				 "An image that stays as it is."},
+				{"vmmctl run --rootfs debian --share .,src --net user --timeout 600 -- sh -c "
+				 "'cd "
+				 "/mnt/src && ./test.sh'",
+				 "The present folder, the network, ten minutes at most."},
+				{"vmmctl run --rootfs debian --tty -- bash", "A shell."},
+			},
+		.run = command_run,
+	},
+	{
 		.name = "probe",
 		.summary = "tell what this host can do",
 		.arguments = "",
