@@ -105,15 +105,136 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--rootfs)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--kernel-modules)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--env)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--workdir)
+		return ;;
+	--user)
+		return ;;
+	--hostname)
+		return ;;
+	--timeout)
+		return ;;
+	--console-log)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--kernel)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--initrd)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--append)
+		return ;;
+	--module)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--protocol)
+		mapfile -t COMPREPLY < <(compgen -W 'auto linux pvh multiboot flat' -- "$word")
+		return ;;
+	--mem)
+		return ;;
+	--cpus)
+		return ;;
+	--cpu)
+		mapfile -t COMPREPLY < <(compgen -W 'x86-64 x86-64-v2 max' -- "$word")
+		return ;;
+	--accel)
+		mapfile -t COMPREPLY < <(compgen -W 'auto kvm tcg' -- "$word")
+		return ;;
+	--accel-switch-every)
+		return ;;
+	--irqchip)
+		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
+		return ;;
+	--jit)
+		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
+		return ;;
+	--machine)
+		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
+		return ;;
+	--serial)
+		mapfile -t COMPREPLY < <(compgen -W 'stdio file: pty socket: null' -- "$word")
+		return ;;
+	--io-threads)
+		return ;;
+	--virtio-transport)
+		mapfile -t COMPREPLY < <(compgen -W 'mmio pci' -- "$word")
+		return ;;
+	--virtio-ring)
+		mapfile -t COMPREPLY < <(compgen -W 'split packed' -- "$word")
+		return ;;
+	--disk)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--net)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--rng)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--share)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--console)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--balloon)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--pmem)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vsock)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vhost-user-blk)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vhost-user-net)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--vhost-user-fs)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--log-level)
+		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
+		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
 	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
+	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;
 	esac
 	if ((COMP_CWORD == 1)); then
-		words='boot probe version help'
+		words='boot run probe version help'
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

@@ -24,6 +24,8 @@ import cases  # noqa: E402
 import disk_cases  # noqa: E402,F401  pylint: disable=unused-import
 import device_cases  # noqa: E402,F401  pylint: disable=unused-import
 import virtio_cases  # noqa: E402,F401  pylint: disable=unused-import
+import run_cases  # noqa: E402,F401  pylint: disable=unused-import
+import system_cases  # noqa: E402,F401  pylint: disable=unused-import
 import guests  # noqa: E402
 import monitors  # noqa: E402
 import net_cases  # noqa: E402,F401  pylint: disable=unused-import
