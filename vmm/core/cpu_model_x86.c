@@ -401,7 +401,8 @@ static void x86_build_hypervisor(struct x86_build *build)
 	entry->edx = x86_text4(signature + 8);
 	if (build->capabilities->kvmclock)
 		x86_leaf(build, 0x40000001)->eax =
-			BIT(3) | BIT(24); /* KVM's clocksource2, stable across CPUs */
+			BIT(1) | BIT(3) |
+			BIT(24); /* KVM's: no delays after port writes; clocksource2, stable */
 	entry = x86_leaf(build, CPUID_HYPERVISOR_LAST);
 	entry->eax = (uint32_t)(build->capabilities->tsc_hz / 1000);
 	entry->ebx = (uint32_t)(x86_cpu_model_crystal_hz(build->capabilities) / 1000);
