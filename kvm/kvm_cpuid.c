@@ -92,17 +92,30 @@ static uint32_t kvm_cpuid_word(const struct kvm_cpuid_buffer *cpuid, enum x86_fe
 	}
 }
 
-/* The rate of the TSC is a property of a vCPU: one is made for the question. 0 when KVM does not say. */
-static uint64_t kvm_tsc_hz(int kvm_fd)
+/* A vCPU made for the question: older KVMs know the rate of nothing else. */
+static int kvm_tsc_khz_of_vcpu(int vm_fd)
 {
-	int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
-	int vcpu_fd = vm_fd < 0 ? -1 : ioctl(vm_fd, KVM_CREATE_VCPU, 0);
+	int vcpu_fd = ioctl(vm_fd, KVM_CREATE_VCPU, 0);
 	int khz = vcpu_fd < 0 ? -1 : ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0);
 
 	if (vcpu_fd >= 0)
 		close(vcpu_fd);
-	if (vm_fd >= 0)
-		close(vm_fd);
+	return khz;
+}
+
+/* The rate at which a guest's TSC counts, 0 when KVM does not say. */
+static uint64_t kvm_tsc_hz(int kvm_fd)
+{
+	int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	int khz = -1;
+
+	if (vm_fd < 0)
+		return 0;
+	if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TSC_CONTROL) > 0)
+		khz = ioctl(vm_fd, KVM_GET_TSC_KHZ, 0);
+	if (khz <= 0)
+		khz = kvm_tsc_khz_of_vcpu(vm_fd);
+	close(vm_fd);
 	return khz > 0 ? (uint64_t)khz * 1000 : 0;
 }
 
