@@ -209,11 +209,16 @@ static void test_a_full_ring_makes_room(void **state)
 				       0x00, 0x00, 0x67, 0x66, 0x89, 0x07, 0x66, 0x81, 0xc7, 0x00,
 				       0x10, 0x00, 0x00, 0x66, 0x49, 0x75, 0xf1, 0xe6, 0x11, 0xf4};
 	const uint64_t gpa = 0x4000000;
+	char finding[128];
 	struct err err = {0};
 	struct dirty dirty;
 	struct rig *rig;
 
 	need_kvm();
+	/* A KVM that interprets has been seen to run on past the end of the ring, over entries not yet read.
+	 */
+	if (kvm_accel_ops.calibrate(finding, sizeof(finding), &err) < 0)
+		skip();
 	rig = rig_create_as(1, (struct accel_vm_config){.dirty_ring = true});
 	assert_int_equal(gmem_add(rig->gmem, gpa, 5000 * PAGE, GMEM_RAM, &err), 0);
 	assert_int_equal(kvm_accel_ops.mem_map(rig->vm, gmem_region_at(rig->gmem, 1), &err), 0);
