@@ -126,7 +126,8 @@ struct device *post_port_create(const struct device_env *env, struct err *err)
 					.base = POST_PORT_DELAY,
 					.size = 1,
 					.ops = &post_port_delay_ops,
-					.opaque = port},
+					.opaque = port,
+					.late_writes = true},
 		    err)) {
 		bus_remove(env->pio, POST_PORT_CODE);
 		goto fail;

@@ -124,6 +124,8 @@ def handover_case(cpus):
 CASES = {
     "probe": ("/vmmctl probe", probe_expect),
     "payloads": ("/test_kvm 2>&1; status=$?; echo 'payloads end'; exit $status", payloads_expect),
+    "controllers": ("/test_kvm_chips 2>&1; status=$?; echo 'payloads end'; exit $status", payloads_expect),
+    "memory": ("/test_kvm_memory 2>&1; status=$?; echo 'payloads end'; exit $status", payloads_expect),
     "refusals": (refusals_command(), refusals_expect),
     "signals": (SIGNALS_COMMAND, signals_expect),
     "cloud-bzimage-1cpu": boot_case("/guest/bzImage", 1),
@@ -142,6 +144,8 @@ def guest_files(vmmctl, tests, logs):
     vmlinux = guests.vmlinux("linux-image-cloud-amd64")
     return [(vmmctl, "/vmmctl"), (kernel, "/guest/bzImage"), (vmlinux, "/guest/vmlinux"),
             (guests.initramfs(), "/guest/initrd"), *rig.with_libraries(os.path.join(tests, "test_kvm"), "/test_kvm"),
+            *rig.with_libraries(os.path.join(tests, "test_kvm_chips"), "/test_kvm_chips"),
+            *rig.with_libraries(os.path.join(tests, "test_kvm_memory"), "/test_kvm_memory"),
             *rig.with_libraries(os.path.join(tests, "refuse"), "/refuse"),
             *rig.with_libraries(os.path.join(tests, "test_handover"), "/test_handover"),
             (handover.initrd(os.path.join(logs, "clocks.cpio")), "/guest/clocks")]
@@ -175,7 +179,7 @@ def run_cases(names, options, log):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vmmctl", required=True, help="the program under test, without shared libraries")
-    parser.add_argument("--tests", required=True, help="the folder of test_kvm, test_handover and refuse")
+    parser.add_argument("--tests", required=True, help="the folder of test_kvm*, test_handover and refuse")
     parser.add_argument("--logs", default=os.path.join(guests.TOP, "build", "boot-logs"))
     parser.add_argument("--counts", help="a file to write `PASSED FAILED SKIPPED` to")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
