@@ -226,6 +226,13 @@ static bool write_mtrr_fixed(struct x86_cpu *cpu, uint32_t index, uint64_t value
 #define ANY         .feature = X86_FEATURE_ALWAYS
 #define UPPER32     0xffffffff00000000ull
 
+/* 32 bits: there is no SYSENTER in long mode. AMD APM vol. 2, 6.1.2. */
+static bool write_sysenter(struct x86_cpu *cpu, uint32_t index, uint64_t value)
+{
+	*(index == 0x175 ? &cpu->msr.sysenter_esp : &cpu->msr.sysenter_eip) = (uint32_t)value;
+	return true;
+}
+
 static bool write_wall_clock(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
 	cpu->msr.kvm_wall_clock = value;
@@ -258,7 +265,9 @@ static const struct msr_row msr_rows[] = {
 	{0x174, 1, "IA32_SYSENTER_CS", .field = FIELD(sysenter_cs), .feature = X86_FEATURE_SEP,
 	 .saved = true},
 	{0x175, 2, "IA32_SYSENTER_ESP, _EIP", .canonical = true, .field = FIELD(sysenter_esp),
-	 .feature = X86_FEATURE_SEP, .saved = true},
+	 .feature = X86_FEATURE_SEP, .vendor = MSR_INTEL, .saved = true},
+	{0x175, 2, "SYSENTER_ESP, _EIP", .write = write_sysenter, .field = FIELD(sysenter_esp),
+	 .feature = X86_FEATURE_SEP, .vendor = MSR_AMD, .saved = true},
 	{0x179, 1, "IA32_MCG_CAP", .write = write_refused, .feature = X86_FEATURE_MCA},
 	{0x17a, 1, "IA32_MCG_STATUS", .field = FIELD(mcg_status), .reserved = ~7ull,
 	 .feature = X86_FEATURE_MCA, .saved = true},
