@@ -167,6 +167,50 @@ static void test_frequencies_survive_linux_arithmetic(void **state)
 	}
 }
 
+/* A machine that runs on two accelerators by turns offers what both have: the leaves come out the same from
+ * either side. */
+static void test_two_accelerators_meet(void **state)
+{
+	struct x86_cpu_capabilities hardware = everything(), engine = everything(), met[2];
+	struct x86_cpuid_table table[2];
+	struct err err = {0};
+
+	strcpy(hardware.vendor, "AuthenticAMD");
+	hardware.signature = 0xa10f11;
+	hardware.phys_bits = 48;
+	hardware.tsc_hz = 2596138000;
+	hardware.feature[X86_WORD_1_ECX] &= ~(1u << 30); /* RDRAND */
+	engine.phys_bits = 46;
+	engine.tsc_hz = 1000000000;
+	engine.tsc_any_rate = true;
+	engine.feature[X86_WORD_1_ECX] &= ~(1u << 28); /* AVX */
+	met[0] = hardware;
+	met[1] = engine;
+	assert_int_equal(x86_cpu_capabilities_meet(&met[0], &engine, &err), 0);
+	assert_int_equal(x86_cpu_capabilities_meet(&met[1], &hardware, &err), 0);
+	for (unsigned i = 0; i < 2; i++)
+		table[i] = build("max", &met[i], 0, 2);
+	assert_int_equal(table[0].count, table[1].count);
+	for (size_t i = 0; i < table[0].count; i++) {
+		const struct x86_cpuid_entry *a = &table[0].entry[i], *b = &table[1].entry[i];
+
+		assert_int_equal(a->leaf, b->leaf);
+		assert_int_equal(a->subleaf, b->subleaf);
+		assert_int_equal(a->eax, b->eax);
+		assert_int_equal(a->ebx, b->ebx);
+		assert_int_equal(a->ecx, b->ecx);
+		assert_int_equal(a->edx, b->edx);
+	}
+	assert_int_equal(leaf(&table[0], 1, 0)->eax, 0xa10f11);
+	assert_false(leaf(&table[0], 1, 0)->ecx & (1u << 30 | 1u << 28));
+	assert_false(leaf(&table[0], 1, 0)->edx & (1u << 7 | 1u << 14)); /* banks are each one's own */
+	assert_int_equal(leaf(&table[0], 0x80000008, 0)->eax & 0xff, 46);
+	assert_int_equal(met[1].tsc_hz, 2596138000);
+
+	engine.tsc_any_rate = false;
+	assert_int_equal(x86_cpu_capabilities_meet(&engine, &hardware, &err), -ENOTSUP);
+}
+
 /* An accelerator's local APICs may count at a rate of their own: the TSC's is a fraction of it then. */
 static void test_a_given_apic_timer_is_the_crystal(void **state)
 {
@@ -241,6 +285,7 @@ int main(void)
 		cmocka_unit_test(test_xsave_follows_the_features),
 		cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_frequencies_survive_linux_arithmetic),
+		cmocka_unit_test(test_two_accelerators_meet),
 		cmocka_unit_test(test_a_given_apic_timer_is_the_crystal),
 		cmocka_unit_test(test_hypervisor_leaf),
 		cmocka_unit_test(test_table_is_sorted_and_fits),
