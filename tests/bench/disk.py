@@ -5,7 +5,8 @@ Disk throughput, vmmctl and QEMU's TCG side by side: fio of Debian in the same g
 random reads and writes at depth 32 and 1 MiB sequential ones at depth 4, all with O_DIRECT in the guest.
 
     tests/bench/disk.py --vmmctl build/.../vmmctl [--pairs 2] [--seconds 3] [--cache direct,writeback] [--size-mib 256]
-                        [--engine io_uring] [--transport mmio] [--folder DIR] [--json FILE] [--markdown FILE]
+                        [--engine io_uring] [--transport pci] [--arguments="--jit on"] [--folder DIR]
+                        [--json FILE] [--markdown FILE]
 
 Runs alternate (A B A B ...). QEMU has the machine `pc`, virtio-blk-pci and an iothread. Before each pair the host's own
 fio runs the sequential jobs on the same file with O_DIRECT, so that the guest's share of it can be told. The image lies in
@@ -104,7 +105,7 @@ chroot /tools {fio} --output-format=terse --terse-version=3 /tmp/jobs
 def disk_arguments(monitor, image, tools, cache, options):
     if isinstance(monitor, monitors.Vmmctl):
         return ["--disk", f"{image},format=raw,cache={cache},engine={options.engine}", "--disk", f"{tools},readonly",
-                "--virtio-transport", options.transport]
+                "--virtio-transport", options.transport, *options.arguments.split()]
     cache = {"direct": "none"}.get(cache, cache)
     return ["-object", "iothread,id=io0",
             "-drive", f"file={image},if=none,id=d0,format=raw,cache={cache},aio={options.engine}",
@@ -141,7 +142,8 @@ def compare(subject, peer, cache, folder, options):
             extra = disk_arguments(monitor, image, tools, cache, options)
             runs[monitor.name].append(guest_run(monitor, guest, extra))
         print(f"cache={cache} pair {pair + 1}/{options.pairs} done", file=sys.stderr, flush=True)
-    return {"cache": cache, "engine": options.engine, "transport": options.transport, "runs": runs,
+    return {"cache": cache, "engine": options.engine, "transport": options.transport,
+            "arguments": options.arguments, "runs": runs,
             "jobs": {name: job_record(runs, name, subject.name, peer.name) for name in JOBS}}
 
 
@@ -181,7 +183,8 @@ def parse_arguments():
     parser.add_argument("--cache", default="direct,writeback")
     parser.add_argument("--size-mib", type=int, default=256)
     parser.add_argument("--engine", default="io_uring", choices=("io_uring", "threads"))
-    parser.add_argument("--transport", default="mmio")
+    parser.add_argument("--transport", default="pci")
+    parser.add_argument("--arguments", default="", help="further ones for vmmctl")
     parser.add_argument("--folder", default=tempfile.gettempdir())
     parser.add_argument("--json", help="write the results there")
     parser.add_argument("--markdown", help="write the table there; it is printed in any case")
