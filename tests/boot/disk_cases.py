@@ -36,13 +36,13 @@ def program():
     return path
 
 
-def start(context, script, disks, extra=(), **changes):
+def start(context, script, disks, extra=(), wrapper=(), **changes):
     """A guest that runs a script with the program as /disk_check, and these disks."""
     initrd = guests.initramfs_with(context.path(f"{context.starts}.cpio"), DISK_MODULES, script,
                                    [(program(), "/bin/disk_check")])
     guest = Guest(guests.KERNELS["cloud"][1](), initrd, append="console=ttyS0 quiet vmmctl_action=script", **changes)
     arguments = [argument for disk in disks for argument in ("--disk", disk)]
-    return context.start(guest, extra=[*arguments, *extra])
+    return context.start(guest, extra=[*arguments, *extra], wrapper=wrapper)
 
 
 def image(context, name, size, ext4=False):
@@ -152,6 +152,23 @@ def disk_is_locked(context):
         first.expect("^up$", BOOT_TIMEOUT_S)
         with start(context, script, [path + ",readonly"]) as second:
             second.expect("^up$", BOOT_TIMEOUT_S)
+
+
+@case("disk-without-io_uring")
+def disk_without_io_uring(context):
+    """Where the kernel refuses io_uring, as most containers have it, threads do the same; unless io_uring was asked for."""
+    need(context, "disks")
+    path = image(context, "img", 1 << 20)
+    refuse = ["strace", "-f", "--seccomp-bpf", "-o", context.path("strace.out"), "-e", "trace=io_uring_setup",
+              "-e", "inject=io_uring_setup:error=EPERM"]
+    script = f"disk_check random /dev/vda {1 << 20} 1 50 || exit 1\n"
+    with start(context, script, [path], ("--log-level", "info"), refuse) as session:
+        session.expect(r"io_uring: Operation not permitted; threads do its I/O", END_TIMEOUT_S)
+        session.expect(r"^disk-check ok 50 ", BOOT_TIMEOUT_S)
+        expect_script(session)
+    with start(context, script, [path + ",engine=io_uring"], (), refuse) as session:
+        session.expect(rf"--disk \(disks\): {re.escape(path)}: io_uring: Operation not permitted", END_TIMEOUT_S)
+        session.expect_exit(1, END_TIMEOUT_S)
 
 
 # --- the monitor is killed

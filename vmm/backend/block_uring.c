@@ -148,12 +148,12 @@ static void block_uring_enter(struct block_uring *uring)
 {
 	int code;
 
-	do {
+	while (io_uring_sq_ready(&uring->ring) > 0) {
 		code = io_uring_submit(&uring->ring);
-		if (code == -EBUSY || code == -EAGAIN)
+		assert(code >= 0 || code == -EINTR || code == -EBUSY || code == -EAGAIN);
+		if (code < 0)
 			block_uring_reap(uring);
-	} while (code == -EINTR || code == -EBUSY || code == -EAGAIN);
-	assert(code >= 0);
+	}
 }
 
 static void block_uring_commit(struct block_file_queue *queue)
@@ -163,8 +163,7 @@ static void block_uring_commit(struct block_file_queue *queue)
 
 	do {
 		block_uring_fill(uring);
-		if (io_uring_sq_ready(&uring->ring) > 0)
-			block_uring_enter(uring);
+		block_uring_enter(uring);
 		any = block_uring_reap(uring);
 	} while (uring->pending.head && (any || io_uring_sq_space_left(&uring->ring) > 0) &&
 		 uring->under_way < BLOCK_URING_UNDER_WAY);
