@@ -156,6 +156,13 @@ class Irqchips(Case):
             self.assertEqual(result.returncode, 1)
             self.assertIn(f"--irqchip (machine.irqchip): this host's kvm cannot do {irqchip}", result.stderr)
 
+    def test_what_else_a_kvm_lacks_is_said_once(self):
+        """And the machine runs: twice reset, with several ranges and vectors that each would say it."""
+        self.need_node()
+        result = self.boot("lacks:15", "--accel", "kvm")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(result.stderr.count("this KVM does not coalesce"), 1, result.stderr)
+
     def test_tcg_has_none(self):
         for irqchip in ("split", "kernel"):
             result = subprocess.run([VMMCTL, *self.guest(EXIT_7), "--accel", "tcg", "--irqchip", irqchip],
