@@ -38,6 +38,26 @@ void net_rx_release(struct net *net, unsigned pair)
 	own->held_bytes = 0;
 }
 
+/* The first `count` held buffers went back to the driver. */
+static void net_rx_forget(struct net_pair *own, unsigned count)
+{
+	own->held_count -= count;
+	memmove(own->held, own->held + count, own->held_count * sizeof(own->held[0]));
+}
+
+/*
+ * A frame cannot begin in a buffer that has no room for the header. Only the first goes back: a buffer that
+ * goes back behind one that is held would come twice, when the held one is returned to the ring.
+ */
+static void net_rx_skip_small(struct net_pair *own)
+{
+	while (own->held_count > 0 && own->held[0]->write_bytes < NET_HEADER_SIZE) {
+		own->held_bytes -= own->held[0]->write_bytes;
+		virtqueue_complete(own->held[0], 0);
+		net_rx_forget(own, 1);
+	}
+}
+
 /* Holds buffers for `wanted` bytes with the header, or one buffer when they are not merged. false: there is
  * none. */
 static bool net_rx_hold(struct net *net, unsigned pair, uint64_t wanted)
@@ -45,17 +65,15 @@ static bool net_rx_hold(struct net *net, unsigned pair, uint64_t wanted)
 	struct net_pair *own = &net->pair[pair];
 	bool merged = virtio_has_feature(&net->virtio, NET_F_MRG_RXBUF);
 
+	net_rx_skip_small(own);
 	while (own->held_count < NET_HELD_MAX && (merged ? own->held_bytes < wanted : own->held_count == 0)) {
 		struct virtq_chain *chain = virtqueue_pop(net_rx_queue(net, pair));
 
 		if (!chain)
 			break;
-		if (chain->write_bytes < NET_HEADER_SIZE) { /* a buffer that holds no header holds no frame */
-			virtqueue_complete(chain, 0);
-			continue;
-		}
 		own->held[own->held_count++] = chain;
 		own->held_bytes += chain->write_bytes;
+		net_rx_skip_small(own);
 	}
 	return own->held_count > 0;
 }
@@ -138,8 +156,7 @@ static void net_rx_deliver(struct net *net, struct net_pair *own, struct netdev_
 		left -= part;
 		virtqueue_complete(own->held[i], part);
 	}
-	own->held_count -= count;
-	memmove(own->held, own->held + count, own->held_count * sizeof(own->held[0]));
+	net_rx_forget(own, count);
 	net_count(&net->rx_frames, 1);
 	net_count(&net->rx_bytes, len);
 }

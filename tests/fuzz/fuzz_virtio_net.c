@@ -27,6 +27,7 @@ struct fuzz {
 	uint64_t features;
 	uint64_t arena;
 	unsigned ring, pairs;
+	bool started;     /* the driver has queues */
 	unsigned checked; /* frames of fake->sent that were looked at */
 };
 
@@ -49,7 +50,9 @@ static void fuzz_check_sent(struct fuzz *fuzz)
 
 static void fuzz_start(struct fuzz *fuzz)
 {
-	if (!virtio_guest_negotiate(fuzz->guest, fuzz->ring, fuzz->features & fuzz->guest->virtio->features))
+	fuzz->started = virtio_guest_negotiate(fuzz->guest, fuzz->ring,
+					       fuzz->features & fuzz->guest->virtio->features);
+	if (!fuzz->started)
 		return;
 	fuzz->guest->free_gpa = 4096;
 	for (unsigned i = 0; i < fuzz->guest->virtio->queue_count; i++)
@@ -193,7 +196,11 @@ static void fuzz_life(struct fuzz *fuzz)
 
 static void fuzz_step(struct fuzz *fuzz)
 {
-	switch (take(fuzz, 1) % 10) {
+	unsigned step = (unsigned)take(fuzz, 1) % 10;
+
+	if (!fuzz->started && step != 4 && step < 7)
+		return;
+	switch (step) {
 	case 0:
 	case 1:
 	case 2: fuzz_transmit(fuzz); return;

@@ -97,6 +97,17 @@ static inline void bench_send_no_wait(struct bench *bench, unsigned pair, size_t
 	virtio_guest_kick(bench->guest, net_tx_index(pair));
 }
 
+/* The next buffer came back with nothing in it. */
+static inline void bench_expect_unused(struct bench *bench, unsigned pair)
+{
+	uint32_t written;
+	uint16_t id;
+
+	assert_true(virtio_guest_take(bench->guest, net_rx_index(pair), &id, &written));
+	assert_int_equal(written, 0);
+	bench->rx_taken[pair]++;
+}
+
 /* The next frame that the guest got: made by fake_netdev_put, in so many buffers. */
 static inline void bench_expect(struct bench *bench, unsigned pair, const struct netdev_header *header,
 				size_t len, uint8_t seed, unsigned buffers)
