@@ -12,6 +12,7 @@ import threading
 import time
 
 import monitors
+import vhost_net_peer
 
 CASES = {}
 MODULES_9P = ["9pnet_virtio", "9p"]
@@ -385,3 +386,19 @@ def vhost_user_blk_dies(context):
             session.expect("^guest-lives$", 300)
             session.expect("vmmctl-share-end 0", 300)
             session.expect_exit(0, 300)
+
+
+@case("vhost-user-net")
+def vhost_user_net(context):
+    """A card that a back end of these tests serves: the guest finds its neighbour and gets its packets back."""
+    socket_path = context.path("net")
+    peer = vhost_net_peer.Peer(socket_path, bytes([10, 9, 0, 1]), bytes([2, 0, 0, 0, 0, 1]))
+    output = context.run(
+        "cat /sys/class/net/eth0/address\nip addr add 10.9.0.2/24 dev eth0\nip link set eth0 up\n"
+        "ping -c 3 10.9.0.1 > /dev/null; ping -c 20 -i 0.1 -s 1400 -p a5 10.9.0.1 | tail -3\n"
+        "ping -c 1 -W 2 10.9.0.77 > /dev/null || echo nobody-else\n",
+        ["virtio_net"], ["--vhost-user-net", f"{socket_path},mac=52:54:00:12:34:56"])
+    expect(peer.problem is None, f"the back end stumbled: {peer.problem}")
+    expect("52:54:00:12:34:56" in output, f"the card has another address:\n{output}")
+    expect("20 packets transmitted, 20 packets received" in output and "nobody-else" in output,
+           f"the guest says:\n{output}")

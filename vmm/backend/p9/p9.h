@@ -170,9 +170,9 @@ struct p9_fid *p9_fid_take(struct p9_server *server, uint32_t number);
 void p9_fid_drop(struct p9_server *server, struct p9_fid *fid);
 /* A new fid for node, whose reference it takes in any case: 0, -EBADF (in use), -EMFILE, -ENOMEM. */
 int p9_fid_add(struct p9_server *server, uint32_t number, struct p9_node *node, uint32_t uid);
-/* As before, and gives it with lock and reference. */
-int p9_fid_add_take(struct p9_server *server, uint32_t number, struct p9_node *node, uint32_t uid,
-		    struct p9_fid **taken);
+/* A new fid for an attribute's value of `of`, whose lock is held; takes the value in any case. */
+int p9_fid_add_xattr(struct p9_server *server, const struct p9_fid *of, uint32_t number, uint8_t *value,
+		     uint32_t size);
 /* The guest lets go of it. The caller's reference stays; false if somebody else did before. */
 bool p9_fid_remove(struct p9_server *server, struct p9_fid *fid);
 /* The guest lets go of all. No call is under way but the caller's, or its session is over. */

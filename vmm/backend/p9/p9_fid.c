@@ -107,50 +107,64 @@ void p9_fid_drop(struct p9_server *server, struct p9_fid *fid)
 	p9_fid_unref(server, fid);
 }
 
-/* Both references are the new fid's: the table's, and the caller's where it takes it. server.lock is held. */
-static int p9_fid_insert(struct p9_server *server, const struct p9_fid *template, struct p9_fid **fid)
+/* server.lock is held. */
+static int p9_fid_insert(struct p9_server *server, const struct p9_fid *template)
 {
-	struct p9_fid **bucket = p9_fid_bucket(server, template->number);
+	struct p9_fid **bucket = p9_fid_bucket(server, template->number), *fid;
 
 	if (template->number == P9_NO_ID || p9_fid_find(server, template->number))
 		return -EBADF;
 	if (server->fid_count == P9_FIDS_MAX)
 		return -EMFILE;
-	*fid = malloc(sizeof(**fid));
-	if (!*fid)
+	fid = malloc(sizeof(*fid));
+	if (!fid)
 		return -ENOMEM;
-	**fid = *template;
-	pthread_mutex_init(&(*fid)->lock, NULL);
-	(*fid)->next = *bucket;
-	*bucket = *fid;
+	*fid = *template;
+	pthread_mutex_init(&fid->lock, NULL);
+	fid->next = *bucket;
+	*bucket = fid;
 	server->fid_count++;
 	return 0;
 }
 
-int p9_fid_add_take(struct p9_server *server, uint32_t number, struct p9_node *node, uint32_t uid,
-		    struct p9_fid **taken)
+int p9_fid_add(struct p9_server *server, uint32_t number, struct p9_node *node, uint32_t uid)
 {
-	const struct p9_fid template = {
-		.number = number, .uid = uid, .node = node, .fd = -1, .refs = taken ? 2 : 1};
-	struct p9_fid *fid;
+	const struct p9_fid template = {.number = number, .uid = uid, .node = node, .fd = -1, .refs = 1};
 	int code;
 
 	pthread_mutex_lock(&server->lock);
-	code = p9_fid_insert(server, &template, &fid);
-	/* Nobody else can hold a lock that is new, so that the order of locks is kept. */
-	if (code == 0 && taken)
-		pthread_mutex_lock(&fid->lock);
+	code = p9_fid_insert(server, &template);
 	pthread_mutex_unlock(&server->lock);
 	if (code < 0)
 		p9_node_release(server, node);
-	else if (taken)
-		*taken = fid;
 	return code;
 }
 
-int p9_fid_add(struct p9_server *server, uint32_t number, struct p9_node *node, uint32_t uid)
+int p9_fid_add_xattr(struct p9_server *server, const struct p9_fid *of, uint32_t number, uint8_t *value,
+		     uint32_t size)
 {
-	return p9_fid_add_take(server, number, node, uid, NULL);
+	const struct p9_fid template = {
+		.number = number,
+		.uid = of->uid,
+		.node = p9_node_hold(server, of->node),
+		.fd = -1,
+		.refs = 1,
+		.kind = P9_FID_XATTR_READ,
+		.xattr = value,
+		.xattr_size = size,
+	};
+	int code = -EMFILE;
+
+	pthread_mutex_lock(&server->lock);
+	if (server->xattr_count < P9_XATTRS_MAX)
+		code = p9_fid_insert(server, &template);
+	server->xattr_count += code == 0;
+	pthread_mutex_unlock(&server->lock);
+	if (code < 0) {
+		p9_node_release(server, template.node);
+		free(value);
+	}
+	return code;
 }
 
 bool p9_fid_remove(struct p9_server *server, struct p9_fid *fid)

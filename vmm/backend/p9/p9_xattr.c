@@ -90,7 +90,6 @@ static int p9_xattr_read_in(struct p9_call *call, const char *name, uint32_t new
 	int fd = p9_xattr_open(server, call->fid->node), code;
 	uint8_t *value = fd < 0 ? NULL : malloc(P9_XATTR_SIZE_MAX), *fitted;
 	ssize_t size = value ? p9_xattr_fetch(fd, name, value) : fd < 0 ? fd : -ENOMEM;
-	struct p9_fid *fid;
 
 	if (fd >= 0)
 		close(fd);
@@ -100,18 +99,7 @@ static int p9_xattr_read_in(struct p9_call *call, const char *name, uint32_t new
 	}
 	fitted = realloc(value, size ? (size_t)size : 1);
 	value = fitted ? fitted : value;
-	code = p9_fid_add_take(server, new_number, p9_node_hold(server, call->fid->node), call->fid->uid,
-			       &fid);
-	if (code < 0) {
-		free(value);
-		return code;
-	}
-	code = p9_xattr_attach(server, fid, value, (uint32_t)size);
-	if (code == 0)
-		fid->kind = P9_FID_XATTR_READ;
-	else
-		p9_fid_remove(server, fid);
-	p9_fid_drop(server, fid);
+	code = p9_fid_add_xattr(server, call->fid, new_number, value, (uint32_t)size);
 	p9_put_u64(&call->reply, (uint64_t)size);
 	return code;
 }
