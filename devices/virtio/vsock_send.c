@@ -84,8 +84,11 @@ static size_t vsock_fill_data(struct vsock *vsock, struct vsock_connection *conn
 	ssize_t got;
 
 	if (!connection->readable || connection->host_ended || connection->state != VSOCK_OPEN ||
-	    connection->guest_ended & VSOCK_SHUTDOWN_RECEIVE || credit == 0 || length == 0)
+	    connection->guest_ended & VSOCK_SHUTDOWN_RECEIVE || credit == 0)
 		return 0;
+	/* A buffer without room for data is used up by a packet that says nothing new. */
+	if (length == 0)
+		return vsock_fill(vsock, connection, chain, VSOCK_OP_CREDIT_UPDATE, 0);
 	length = length < credit ? length : credit;
 	message.msg_iovlen = vsock_slice(chain->write, chain->write_count, sizeof(struct vsock_header),
 					 (size_t)length, pieces);

@@ -51,6 +51,23 @@ static void test_packets_that_lie(void **state)
 	expect_op(rig, VSOCK_OP_RST);
 }
 
+/* Buffers for a header alone, while there is data: they are used up, and the data comes with the next real
+ * one. */
+static void test_buffers_without_room(void **state)
+{
+	struct rig *rig = *state;
+	int fd = connect_out(rig);
+
+	assert_int_equal(send(fd, "data", 4, 0), 4);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(receive_room(rig, sizeof(struct vsock_header)));
+		assert_int_equal(rig->got.op, VSOCK_OP_CREDIT_UPDATE);
+	}
+	expect_op(rig, VSOCK_OP_RW);
+	assert_int_equal(rig->got.len, 4);
+	close(fd);
+}
+
 /* Resets are owed and the guest gives no buffers: its packets wait, none is lost, nothing grows. */
 static void test_guest_takes_no_resets(void **state)
 {
@@ -157,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_packets_that_lie, start, teardown),
+		cmocka_unit_test_setup_teardown(test_buffers_without_room, start, teardown),
 		cmocka_unit_test_setup_teardown(test_guest_takes_no_resets, start, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, start, teardown),
 		cmocka_unit_test_setup_teardown(test_transport_reset, start, teardown),
