@@ -193,6 +193,36 @@ static void hostile_indirect_tables(void **state)
 	(void)state;
 }
 
+/* A successor beyond the table's end is refused even where a good descriptor happens to lie. */
+static void indirect_beyond_the_table(void **state)
+{
+	struct virtio_guest *guest = echo_start(VIRTIO_GUEST_INDIRECT);
+	uint64_t table = virtio_guest_alloc(guest, 32, 16);
+
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t gpa = 4096;
+		const uint32_t len = 16;
+
+		memcpy(virtio_guest_at(guest, table + 16 * i, 8), &gpa, 8);
+		memcpy(virtio_guest_at(guest, table + 16 * i + 8, 4), &len, 4);
+		echo_put16(guest, table + 16 * i + 12, i == 0);
+		echo_put16(guest, table + 16 * i + 14, i == 0);
+	}
+	add_indirect(guest, table, 32, 0);
+	virtio_guest_kick(guest, 0);
+	assert_false(echo_needs_reset(guest));
+	assert_int_equal(echo_of(guest)->served, 1);
+	virtio_guest_destroy(guest);
+	guest = echo_start(VIRTIO_GUEST_INDIRECT);
+	virtio_guest_alloc(guest, 32, 16);
+	memcpy(virtio_guest_at(guest, table, 32),
+	       (uint8_t[32]){0, 16, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 0, 16, 0, 0, 0, 0, 0, 0, 16},
+	       32);
+	add_indirect(guest, table, 16, 0);
+	expect_broken_then_reset(guest, VIRTIO_GUEST_INDIRECT);
+	(void)state;
+}
+
 static void indirect_where_it_may_not_be(void **state)
 {
 	for (unsigned packed = 0; packed < 2; packed++) {
@@ -282,6 +312,7 @@ int main(void)
 		cmocka_unit_test(available_index_jumps),
 		cmocka_unit_test(chains_in_flight_again),
 		cmocka_unit_test(hostile_indirect_tables),
+		cmocka_unit_test(indirect_beyond_the_table),
 		cmocka_unit_test(indirect_where_it_may_not_be),
 		cmocka_unit_test(packed_chain_without_end),
 		cmocka_unit_test(rings_out_of_place),

@@ -13,6 +13,7 @@
 
 #include "vmm/base/loop.h"
 
+#define GUEST_PAGE_BYTES    4096u
 #define GUEST_WATCHED_BYTES (VIRTIO_GUEST_RAM_BYTES + VIRTIO_GUEST_MORE_BYTES)
 
 static void guest_on_written(void *opaque, uint64_t gpa, uint64_t len)
@@ -246,11 +247,22 @@ void virtio_guest_watch_writes(struct virtio_guest *guest)
 	memset(guest->announced, 0, GUEST_WATCHED_BYTES);
 }
 
+static void guest_check_page(struct virtio_guest *guest, uint64_t page_gpa, const uint8_t *page)
+{
+	for (uint64_t i = 0; i < GUEST_PAGE_BYTES; i++) {
+		if (page[i] != guest->before[page_gpa + i] && !guest->announced[page_gpa + i])
+			fail_msg("the byte at 0x%llx was written and not announced",
+				 (unsigned long long)(page_gpa + i));
+	}
+}
+
 void virtio_guest_check_writes(struct virtio_guest *guest)
 {
-	for (uint64_t gpa = 0; gpa < GUEST_WATCHED_BYTES; gpa++) {
-		if (*gmem_span(guest->gmem, gpa, 1) != guest->before[gpa] && !guest->announced[gpa])
-			fail_msg("the byte at 0x%llx was written and not announced", (unsigned long long)gpa);
+	for (uint64_t gpa = 0; gpa < GUEST_WATCHED_BYTES; gpa += GUEST_PAGE_BYTES) {
+		const uint8_t *page = gmem_span(guest->gmem, gpa, GUEST_PAGE_BYTES);
+
+		if (memcmp(page, guest->before + gpa, GUEST_PAGE_BYTES) != 0)
+			guest_check_page(guest, gpa, page);
 	}
 }
 
