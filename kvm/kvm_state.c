@@ -81,6 +81,9 @@ static struct kvm_mp_state kvm_mp_load(enum x86_mp_state state)
 
 static int kvm_state_read(struct accel_vcpu *vcpu, struct kvm_state *state, struct err *err)
 {
+	/* First of all: it carries out an INIT or start-up that waits, which changes the registers. */
+	if (kvm_has_lapic(vcpu->vm) && ioctl(vcpu->fd, KVM_GET_MP_STATE, &state->mp) < 0)
+		return err_set_errno(err, -errno, "kvm: KVM_GET_MP_STATE");
 	if (ioctl(vcpu->fd, KVM_GET_REGS, &state->regs) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_GET_REGS");
 	if (ioctl(vcpu->fd, KVM_GET_SREGS, &state->sregs) < 0)
@@ -89,8 +92,6 @@ static int kvm_state_read(struct accel_vcpu *vcpu, struct kvm_state *state, stru
 		return err_set_errno(err, -errno, "kvm: KVM_GET_DEBUGREGS");
 	if (ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &state->events) < 0)
 		return err_set_errno(err, -errno, "kvm: KVM_GET_VCPU_EVENTS");
-	if (kvm_has_lapic(vcpu->vm) && ioctl(vcpu->fd, KVM_GET_MP_STATE, &state->mp) < 0)
-		return err_set_errno(err, -errno, "kvm: KVM_GET_MP_STATE");
 	/* A host without XSAVE has no XCR0 to read. */
 	if (ioctl(vcpu->fd, KVM_GET_XCRS, &state->xcrs) < 0)
 		state->xcrs = (struct kvm_xcrs){.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = 1}};

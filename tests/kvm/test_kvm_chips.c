@@ -497,6 +497,32 @@ static void test_activity_there_and_back(void **state)
 	rig_destroy(rig);
 }
 
+/* A start-up that a CPU has not carried out when it is parked is in its state. */
+static void test_a_start_up_that_waits_is_in_the_state(void **state)
+{
+	struct lapic_state lapic;
+	struct x86_cpu_state cpu;
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	if (!has_irqchip(ACCEL_IRQCHIP_KERNEL))
+		skip();
+	rig = rig_create_as(2, (struct accel_vm_config){.irqchip = ACCEL_IRQCHIP_KERNEL});
+	/* KVM has a new CPU on its APIC bus once something of its APIC was set. */
+	assert_int_equal(kvm_accel_ops.lapic_state_get(rig->vcpu[1], &lapic, &err), 0);
+	assert_int_equal(kvm_accel_ops.lapic_state_set(rig->vcpu[1], &lapic, &err), 0);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[1], &cpu, &err), 0);
+	assert_int_equal(cpu.mp_state, X86_MP_WAIT_FOR_SIPI);
+	kvm_accel_ops.msi_send(rig->vm, MSI_ADDRESS | 1u << 12, INTR_INIT << 8 | 1u << 14);
+	kvm_accel_ops.msi_send(rig->vm, MSI_ADDRESS | 1u << 12, INTR_STARTUP << 8 | 1u << 14 | AP_GPA >> 12);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[1], &cpu, &err), 0);
+	assert_int_equal(cpu.mp_state, X86_MP_RUNNABLE);
+	assert_int_equal(cpu.segment[X86_CS].base, AP_GPA);
+	assert_int_equal(cpu.rip, 0);
+	rig_destroy(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -515,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_a_lapic_there_and_back),
 		cmocka_unit_test(test_a_tsc_deadline_goes_along),
 		cmocka_unit_test(test_activity_there_and_back),
+		cmocka_unit_test(test_a_start_up_that_waits_is_in_the_state),
 	};
 
 	return cmocka_run_group_tests_name("kvm_chips", tests, NULL, NULL);
