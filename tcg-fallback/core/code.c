@@ -51,17 +51,25 @@ void x86_code_forget_links(struct x86_cpu *cpu)
 		memset(cpu->code->jump, 0, sizeof(cpu->code->jump));
 }
 
-void x86_code_flush(struct x86_cpu *cpu)
+/* Translations do without the ops: a new op of their address finds them. */
+static void ops_flush(struct x86_cpu *cpu)
 {
 	struct x86_code *code = cpu->code;
 
 	if (cpu->jit)
-		x86_jit_flush(cpu);
+		x86_jit_forget_ops(cpu);
 	memset(code->entry, 0, sizeof(code->entry));
 	memset(code->page, 0, sizeof(code->page));
 	x86_code_forget_links(cpu);
 	code->used = 0;
 	code->flushes++;
+}
+
+void x86_code_flush(struct x86_cpu *cpu)
+{
+	ops_flush(cpu);
+	if (cpu->jit)
+		x86_jit_flush(cpu);
 }
 
 static unsigned entry_hash(uint64_t key)
@@ -316,7 +324,7 @@ static struct x86_entry *entry_build(struct x86_cpu *cpu, uint64_t key, uint64_t
 
 		if (entry)
 			return entry;
-		x86_code_flush(cpu);
+		ops_flush(cpu);
 	}
 	return NULL;
 }

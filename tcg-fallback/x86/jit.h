@@ -29,7 +29,9 @@ void x86_jit_watch(struct x86_cpu *cpu, struct x86_op *op);
 /* Where host code that goes to this op by way of the jump cache must go; never NULL. */
 const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op);
 
-/* Drops all: only where no translated code will be gone back to. */
+/* All ops are about to be dropped: translations stay. */
+void x86_jit_forget_ops(struct x86_cpu *cpu);
+/* Drops all, once the ops have been dropped: only where no translated code will be gone back to. */
 void x86_jit_flush(struct x86_cpu *cpu);
 /* Drops translations of the bytes first..last of a page; true when there was one. Translated code may be
  * running: it leaves at its next instruction. */

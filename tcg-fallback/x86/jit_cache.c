@@ -112,6 +112,25 @@ static uint64_t block_page(const struct jit_block *block)
 	return block->key & PAGE_MASK & ~((uint64_t)0xff << 56);
 }
 
+/* The jump is written where the code may be running, by the thread that runs it: it is not in these bytes. */
+static void entry_close(uint8_t *entry, const uint8_t *target)
+{
+	*entry = 0xe9;
+	asm_bind(entry + 1, target);
+}
+
+/* Whoever still goes to a dropped block of this address goes to this one. */
+static void block_replace_dropped(struct x86_jit *jit, const struct jit_block *block)
+{
+	for (struct jit_block *old = jit->hash[block_hash(block->key)]; old; old = old->next) {
+		if (old->key != block->key || !old->dropped)
+			continue;
+		entry_close(old->body, block->body);
+		entry_close(old->poll, block->poll);
+		entry_close(old->saved, block->saved);
+	}
+}
+
 bool jit_block_enter(struct x86_jit *jit, struct jit_block *block)
 {
 	struct jit_page *page = page_find(jit, block_page(block));
@@ -124,11 +143,17 @@ bool jit_block_enter(struct x86_jit *jit, struct jit_block *block)
 					  .next = jit->page[page_hash(block_page(block))]};
 		jit->page[page_hash(block_page(block))] = page;
 	}
+	block_replace_dropped(jit, block);
 	block->in_page = page->blocks;
 	page->blocks = block;
 	block->next = jit->hash[block_hash(block->key)];
 	jit->hash[block_hash(block->key)] = block;
 	return true;
+}
+
+void x86_jit_forget_ops(struct x86_cpu *cpu)
+{
+	memset(cpu->jit->side, 0, cpu->code->used * sizeof(cpu->jit->side[0]));
 }
 
 void x86_jit_flush(struct x86_cpu *cpu)
@@ -137,18 +162,10 @@ void x86_jit_flush(struct x86_cpu *cpu)
 
 	memset(jit->hash, 0, sizeof(jit->hash));
 	memset(jit->page, 0, sizeof(jit->page));
-	memset(jit->side, 0, cpu->code->used * sizeof(jit->side[0]));
 	jit->next = jit->first;
 	jit->pool_used = 0;
 	jit->epoch++;
 	jit->count[JIT_FLUSHES]++;
-}
-
-/* The jump is written where the code may be running, by the thread that runs it: it is not in these bytes. */
-static void entry_close(uint8_t *entry, const uint8_t *stub)
-{
-	*entry = 0xe9;
-	asm_bind(entry + 1, stub);
 }
 
 static void block_drop(struct x86_jit *jit, struct jit_block *block)

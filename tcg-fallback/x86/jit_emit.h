@@ -24,6 +24,7 @@ struct jit_insn {
 enum jit_kind {
 	JIT_PLAIN,  /* jit_plain.c */
 	JIT_STACK,  /* jit_stack.c */
+	JIT_DIVIDE, /* jit_divide.c */
 	JIT_BRANCH, /* jit_branch.c */
 	JIT_CALL,   /* one instruction in the interpreter */
 	JIT_STOP,   /* the block ends before it */
@@ -39,6 +40,7 @@ struct jit_stub {
 	uint8_t *done;    /* where to go when the instruction has been executed */
 	const struct jit_site *site;
 	bool restore; /* flags are native there */
+	bool call;    /* the instruction is left to the interpreter: there is no access to be made good */
 };
 
 /* A jump out of the block, whose code is to be written after it. */
@@ -67,6 +69,8 @@ bool jit_plain_accepts(const struct x86_insn *in);
 void jit_plain_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_stack_accepts(const struct x86_insn *in);
 void jit_stack_emit(struct jit_translation *t, const struct jit_insn *insn);
+bool jit_divide_accepts(const struct x86_insn *in);
+void jit_divide_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_branch_accepts(const struct x86_insn *in);
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn);
 
@@ -105,6 +109,11 @@ void jit_address(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_address_fits(const struct x86_insn *in);
 /* r13 becomes the host's address for an access at linear address r13; r14 and r15 are destroyed. */
 void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned size, bool write);
+
+/* A site of an instruction that the interpreter executes; NULL: no memory. */
+struct jit_site *jit_call_site(struct jit_translation *t, const struct jit_insn *insn);
+/* A stub that leaves the instruction to it, for the jumps that are then bound to it; NULL: no memory. */
+struct jit_stub *jit_call_stub(struct jit_translation *t, const struct jit_insn *insn);
 
 /* A way out; where jump is NULL none is linked. */
 struct jit_exit *jit_exit_make(struct jit_translation *t, enum jit_exit_kind kind, int32_t disp,

@@ -118,6 +118,32 @@ static struct jit_site *site_make(struct jit_translation *t, const struct jit_in
 	return site;
 }
 
+struct jit_site *jit_call_site(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct jit_site *site = site_make(t, insn);
+	struct x86_insn *in = jit_pool_take(t->jit, sizeof(*in));
+
+	if (!site || !in) {
+		t->failed = true;
+		return NULL;
+	}
+	*in = insn->in;
+	site->in = in;
+	return site;
+}
+
+struct jit_stub *jit_call_stub(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct jit_site *site = jit_call_site(t, insn);
+	struct jit_stub *stub = &t->stub[t->stubs];
+
+	if (!site)
+		return NULL;
+	*stub = (struct jit_stub){.site = site, .call = true};
+	t->stubs++;
+	return stub;
+}
+
 void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned size, bool write)
 {
 	struct asm_code *code = &t->code;
@@ -172,8 +198,8 @@ void jit_stubs_emit(struct jit_translation *t)
 		bind(t, stub->jump[0]);
 		bind(t, stub->jump[1]);
 		asm_mov_imm64(code, ASM_R14, (uintptr_t)stub->site);
-		asm_call_to(code, t->jit->thunk_access);
-		asm_jmp_to(code, stub->direct);
+		asm_call_to(code, stub->call ? t->jit->thunk_call : t->jit->thunk_access);
+		asm_jmp_to(code, stub->call ? stub->done : stub->direct);
 		if (stub->restore)
 			jit_flags_restore(t);
 		asm_jmp_to(code, stub->done);

@@ -23,6 +23,10 @@ const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op)
 	return NULL;
 }
 
+void x86_jit_forget_ops(struct x86_cpu *cpu)
+{
+}
+
 void x86_jit_flush(struct x86_cpu *cpu)
 {
 }

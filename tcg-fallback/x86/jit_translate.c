@@ -24,6 +24,8 @@ static enum jit_kind kind_of(const struct x86_insn *in)
 		return JIT_PLAIN;
 	if (row->kind == X86_ROW_FAST && jit_stack_accepts(in))
 		return JIT_STACK;
+	if (row->kind == X86_ROW_FAST && jit_divide_accepts(in))
+		return JIT_DIVIDE;
 	return JIT_CALL;
 }
 
@@ -166,20 +168,12 @@ static void emit_entries(struct jit_translation *t, uint8_t **leave)
 
 static void emit_call(struct jit_translation *t, const struct jit_insn *insn)
 {
-	struct jit_site *site = jit_pool_take(t->jit, sizeof(*site));
-	struct x86_insn *in = jit_pool_take(t->jit, sizeof(*in));
+	struct jit_site *site;
 
-	if (!site || !in) {
-		t->failed = true;
-		return;
-	}
 	jit_flags_spare(t, FLAGS_STATUS); /* it may fault, and flags are cheap beside a call */
-	*in = insn->in;
-	*site = (struct jit_site){.off = insn->off,
-				  .len = insn->in.len,
-				  .index = (uint8_t)t->at,
-				  .flags_saved = t->flags == JIT_FLAGS_SAVED,
-				  .in = in};
+	site = jit_call_site(t, insn);
+	if (!site)
+		return;
 	asm_mov_imm64(&t->code, ASM_R14, (uintptr_t)site);
 	asm_call_to(&t->code, t->jit->thunk_call);
 	asm_nop5(&t->code); /* the call comes back behind it */
@@ -193,6 +187,7 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	switch ((enum jit_kind)insn->kind) {
 	case JIT_PLAIN: jit_plain_emit(t, insn); break;
 	case JIT_STACK: jit_stack_emit(t, insn); break;
+	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
 	case JIT_BRANCH: jit_branch_emit(t, insn); break;
 	case JIT_CALL: emit_call(t, insn); break;
 	case JIT_STOP: break;
