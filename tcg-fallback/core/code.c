@@ -74,7 +74,7 @@ void x86_code_flush(struct x86_cpu *cpu)
 
 static unsigned entry_hash(uint64_t key)
 {
-	return (unsigned)((key * 0x9e3779b97f4a7c15ull) >> 50) & (CODE_ENTRY_HASH - 1);
+	return (unsigned)((key * 0x9e3779b97f4a7c15ull) >> 48) & (CODE_ENTRY_HASH - 1);
 }
 
 static unsigned page_hash(uint64_t gpa)

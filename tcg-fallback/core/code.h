@@ -15,7 +15,7 @@
 
 #define CODE_ARENA_SLOTS                                                                                     \
 	(160u * 1024) /* 5 MiB: a kernel boot's working set; with all else it stays under 16 MiB */
-#define CODE_ENTRY_HASH  16384u
+#define CODE_ENTRY_HASH  65536u
 #define CODE_PAGE_HASH   2048u
 #define CODE_JUMP_BITS   13 /* 8192 x 32 bytes */
 #define CODE_JUMPS       (1u << CODE_JUMP_BITS)

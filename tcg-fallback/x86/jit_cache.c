@@ -5,12 +5,14 @@
  */
 #include "tcg-fallback/x86/jit_cache.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "tcg-fallback/core/phys.h"
 #include "tcg-fallback/core/tlb.h"
+#include "vmm/base/log.h"
 
 static void *reserve(size_t size)
 {
@@ -35,30 +37,45 @@ static void jit_free(struct x86_jit *jit)
 	free(jit);
 }
 
+static int jit_reserve(struct x86_jit *jit)
+{
+	jit->pool = reserve(JIT_POOL_BYTES);
+	jit->side = reserve(CODE_ARENA_SLOTS * sizeof(struct jit_side));
+	if (!jit->pool || !jit->side || (jit->verify && !jit_verify_create(jit)))
+		return -ENOMEM;
+	return code_memory_create(&jit->memory, JIT_CODE_BYTES);
+}
+
+/* Said once, not by every CPU. */
+static void tell_refusal(const struct x86_cpu *cpu, int code)
+{
+	if (cpu->index == 0)
+		log_warning("tcg: no memory for translated code (%s): guest code is interpreted",
+			    strerror(-code));
+}
+
 void x86_jit_create(struct x86_cpu *cpu)
 {
+	const struct x86_jit_config *config = &cpu->vm->jit;
 	struct x86_jit *jit;
+	int code;
 
-	if (cpu->vm->jit.mode == X86_JIT_OFF)
+	if (config->mode == X86_JIT_OFF)
 		return;
 	jit = calloc(1, sizeof(*jit));
 	if (!jit)
 		return;
-	jit->verify = cpu->vm->jit.mode == X86_JIT_VERIFY && cpu->vm->cpu_count == 1;
-	jit->verify_every = cpu->vm->jit.verify_every ? cpu->vm->jit.verify_every : 1;
-	jit->threshold = cpu->vm->jit.threshold ? cpu->vm->jit.threshold : jit->verify ? 2 : JIT_THRESHOLD;
-	jit->pool = reserve(JIT_POOL_BYTES);
-	jit->side = reserve(CODE_ARENA_SLOTS * sizeof(struct jit_side));
-	if (!jit->pool || !jit->side || code_memory_create(&jit->memory, JIT_CODE_BYTES) ||
-	    (jit->verify && !jit_verify_create(jit))) {
-		jit_free(jit);
-		return;
-	}
+	jit->verify = config->mode == X86_JIT_VERIFY && cpu->vm->cpu_count == 1;
+	jit->verify_every = config->verify_every ? config->verify_every : 1;
+	jit->threshold = config->threshold ? config->threshold : jit->verify ? 2 : JIT_THRESHOLD;
+	code = jit_reserve(jit);
 	cpu->jit = jit;
-	if (!jit_thunks_make(cpu)) {
-		cpu->jit = NULL;
-		jit_free(jit);
-	}
+	if (code == 0 && jit_thunks_make(cpu))
+		return;
+	if (code)
+		tell_refusal(cpu, code);
+	cpu->jit = NULL;
+	jit_free(jit);
 }
 
 void x86_jit_destroy(struct x86_cpu *cpu)

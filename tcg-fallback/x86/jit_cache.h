@@ -84,7 +84,8 @@ struct jit_exit {
 struct jit_site {
 	uint16_t off; /* of the instruction */
 	uint8_t len, size;
-	bool write, locked;
+	bool write;
+	bool aligned;              /* must be, or is the interpreter's: locked, or SSE's 16 bytes */
 	bool flags_saved;          /* cpu->jit_flags holds what the instruction may read */
 	uint8_t index;             /* instructions of the block before it */
 	const struct x86_insn *in; /* calls only */

@@ -37,7 +37,7 @@ uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64
 		return jit_verify_access(cpu, site, linear);
 	cpu->jit->count[JIT_SLOW]++;
 	if ((linear & ~PAGE_MASK) <= PAGE_SIZE - site->size &&
-	    !(site->locked && (linear & (site->size - 1u))) && x86_mem_fill(cpu, linear, site->write)) {
+	    !(site->aligned && (linear & (site->size - 1u))) && x86_mem_fill(cpu, linear, site->write)) {
 		void *at = site->write ? x86_tlb_write(cpu, linear, site->size)
 				       : x86_tlb_read(cpu, linear, site->size);
 

@@ -25,6 +25,7 @@ enum jit_kind {
 	JIT_PLAIN,  /* jit_plain.c */
 	JIT_STACK,  /* jit_stack.c */
 	JIT_DIVIDE, /* jit_divide.c */
+	JIT_VECTOR, /* jit_vector.c */
 	JIT_BRANCH, /* jit_branch.c */
 	JIT_CALL,   /* one instruction in the interpreter */
 	JIT_STOP,   /* the block ends before it */
@@ -57,6 +58,7 @@ struct jit_translation {
 	unsigned mode;
 	bool failed; /* no memory for something */
 	enum jit_flags_state flags;
+	bool sse_checked;   /* the code has made sure that SSE is on */
 	unsigned count, at; /* instructions, and the one being made */
 	struct jit_insn insn[JIT_BLOCK_INSNS];
 	unsigned stubs, exits;
@@ -71,6 +73,8 @@ bool jit_stack_accepts(const struct x86_insn *in);
 void jit_stack_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_divide_accepts(const struct x86_insn *in);
 void jit_divide_emit(struct jit_translation *t, const struct jit_insn *insn);
+bool jit_vector_accepts(const struct x86_insn *in);
+void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_branch_accepts(const struct x86_insn *in);
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn);
 

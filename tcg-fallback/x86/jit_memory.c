@@ -156,10 +156,10 @@ void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned 
 	_Static_assert(sizeof(struct x86_tlb_entry) == 32, "the shift below makes the index an offset");
 	site->size = (uint8_t)size;
 	site->write = write;
-	site->locked = insn->in.lock;
+	site->aligned = insn->in.lock || (x86_rows[insn->in.row].properties & X86_PROP_ALIGN16);
 	*stub = (struct jit_stub){.site = site};
 	t->stubs++;
-	if (insn->in.lock && size > 1) {
+	if (site->aligned && size > 1) {
 		struct asm_op test = {.opcode = 0xf6};
 		struct asm_rm r13 = asm_rm_reg(ASM_R13);
 

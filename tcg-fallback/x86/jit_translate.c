@@ -26,6 +26,8 @@ static enum jit_kind kind_of(const struct x86_insn *in)
 		return JIT_STACK;
 	if (row->kind == X86_ROW_FAST && jit_divide_accepts(in))
 		return JIT_DIVIDE;
+	if (jit_vector_accepts(in))
+		return JIT_VECTOR;
 	return JIT_CALL;
 }
 
@@ -56,13 +58,13 @@ static void find_flags(struct jit_insn *insn)
 	insn->read = row->flags_read & FLAGS_STATUS;
 	insn->may = row->flags_written & FLAGS_STATUS;
 	insn->must = insn->may;
-	if (row->kind != X86_ROW_FAST) {
-		insn->must = 0; /* fine print (a repeat count, a mode) may leave them alone */
-		insn->read |= insn->may;
+	if (insn->kind == JIT_CALL) {
+		insn->must = 0; /* rows do not tell all: x87 has conditional moves, and anything may fault */
+		insn->read = FLAGS_STATUS;
+	} else if (insn->kind == JIT_VECTOR) {
+		return;
 	} else if (is_shift(row->fast)) {
 		insn->must = may_shift_by_0(&insn->in) ? 0 : insn->may;
-	} else if (row->properties & X86_PROP_STRING) {
-		insn->must = 0;
 	} else if (row->fast == X86_FAST_BT || row->fast == X86_FAST_BTS || row->fast == X86_FAST_BTR ||
 		   row->fast == X86_FAST_BTC) {
 		insn->must &= ~FLAG_ZF;
@@ -187,6 +189,7 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	switch ((enum jit_kind)insn->kind) {
 	case JIT_PLAIN: jit_plain_emit(t, insn); break;
 	case JIT_STACK: jit_stack_emit(t, insn); break;
+	case JIT_VECTOR: jit_vector_emit(t, insn); break;
 	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
 	case JIT_BRANCH: jit_branch_emit(t, insn); break;
 	case JIT_CALL: emit_call(t, insn); break;

@@ -27,7 +27,7 @@ struct jit_store {
 
 /* What an instruction can change, memory aside. */
 struct jit_outcome {
-	uint64_t r[REG_COUNT], rip, cr2;
+	uint64_t r[REG_COUNT], rip, cr2, xmm[16][2];
 	struct x86_lazy_flags cc;
 	bool faulted;
 	uint8_t vector;
@@ -56,6 +56,8 @@ void jit_verify_destroy(struct x86_jit *jit)
 static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome, bool faulted)
 {
 	memcpy(outcome->r, cpu->r, sizeof(outcome->r));
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(outcome->xmm[i], &cpu->zmm[i], sizeof(outcome->xmm[i]));
 	outcome->rip = cpu->rip;
 	outcome->cc = cpu->cc;
 	outcome->faulted = faulted;
@@ -67,6 +69,8 @@ static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome,
 static void outcome_put(struct x86_cpu *cpu, const struct jit_outcome *outcome)
 {
 	memcpy(cpu->r, outcome->r, sizeof(outcome->r));
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(&cpu->zmm[i], outcome->xmm[i], sizeof(outcome->xmm[i]));
 	cpu->rip = outcome->rip;
 	cpu->cc = outcome->cc;
 }
@@ -95,7 +99,7 @@ uint64_t jit_verify_access(struct x86_cpu *cpu, const struct jit_site *site, uin
 	cpu->jit->trial.insns = site->index;
 	journal->flags_exact = site->flags_saved;
 	if (!x86_canonical(cpu, linear) || (linear & ~PAGE_MASK) > PAGE_SIZE - site->size ||
-	    (site->locked && (linear & (site->size - 1u))))
+	    (site->aligned && (linear & (site->size - 1u))))
 		return 1;
 	place = x86_locate(cpu, linear, site->write ? X86_WRITE : X86_READ, cpu->tlb->class);
 	if (!place.hva)
@@ -226,6 +230,8 @@ static const char *disagreement(struct x86_cpu *cpu)
 	for (unsigned i = REG_RAX; i <= REG_R15; i++)
 		if (a->r[i] != b->r[i])
 			return "a register";
+	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)) != 0)
+		return "a vector register";
 	if (journal->flags_exact && (flags & ~journal->undefined))
 		return "flags";
 	return memory_agrees(journal) ? NULL : "memory";

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -43,6 +44,24 @@ static void hot_loop_stays_in_translated_code(void **state)
 	assert_true(jit_counter(rig.vm, "jit_blocks") > 0);
 	assert_true(jit_counter(rig.vm, "jit_links") > 0);
 	assert_true(jit_counter(rig.vm, "jit_entries") < 100);
+	rig_free(&rig);
+}
+
+/* A host that gives no code memory: the guest runs all the same. */
+static void refused_memory_means_interpreter(void **state)
+{
+	struct rlimit limit, none;
+	struct rig rig;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	start(&rig, "on");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_null(rig.cpu[0]->jit);
+	rig_load(&rig, 0, RIG_CODE, sum_loop_begin, sum_loop_end);
+	assert_int_equal(rig_run(&rig, 0), X86_EXIT_KICKED);
+	assert_int_equal(rig.cpu[0]->r[REG_RAX], 500000500000ull);
 	rig_free(&rig);
 }
 
@@ -258,6 +277,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hot_loop_stays_in_translated_code),
+		cmocka_unit_test(refused_memory_means_interpreter),
 		cmocka_unit_test(code_that_patches_itself),
 		cmocka_unit_test(jumps_between_pages),
 		cmocka_unit_test(random_programs_end_alike),
