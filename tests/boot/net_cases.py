@@ -21,9 +21,11 @@ import guests
 from cases import BOOT_TIMEOUT_S, END_TIMEOUT_S, Skip, case, need
 from monitors import BootError, Guest
 
-NET_MODULES = ("virtio_mmio", "virtio_net")
+NET_MODULES = ("virtio_mmio", "virtio_pci", "virtio_net")
 DOWNLOAD_BYTES = 6 << 20
 MAC = "02:76:6d:6d:00:00"
+
+PCI = ("--virtio-transport", "pci")
 
 # What udhcpc calls when it has a lease.
 LEASE = """#!/bin/sh
@@ -200,8 +202,9 @@ ip -6 addr show dev eth0 | grep -q fec0: && echo has-ipv6
 
 
 case("net-user")(user_network)
-case("net-user-packed")(lambda context: user_network(context, ["--virtio-ring", "packed"]))
-case("net-user-2cpu")(lambda context: user_network(context, ["--io-threads", "2"], cpus=2))
+case("net-user-packed")(lambda context: user_network(context, ("--virtio-ring", "packed")))
+case("net-user-pci")(lambda context: user_network(context, PCI))
+case("net-user-2cpu")(lambda context: user_network(context, ("--io-threads", "2"), cpus=2))
 
 
 class NameServer:
@@ -428,6 +431,12 @@ echo bye | nc 10.8.0.1 99
                 raise BootError("the file changed on the way")
             expect_script(two)
         expect_script(one)
+
+
+@case("net-tap-queues-pci")
+def net_tap_queues_pci(context):
+    if tap_network(context, ",queues=2", cpus=2, extra=PCI) != 2:
+        raise BootError("the guest uses one queue")
 
 
 OTHER_MAC = "mac=02:76:6d:6d:00:99"
