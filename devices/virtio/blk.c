@@ -36,6 +36,7 @@ struct virtio_blk {
 	unsigned in_flight;   /* at the backend; I/O loop */
 	unsigned unpublished; /* completed since the driver was last told; I/O loop */
 	struct loop_timer *gather_timer;
+	bool gathering; /* the timer is armed: later completions do not put it off */
 	char serial[VIRTIO_BLK_SERIAL_MAX];
 	_Atomic bool writeback; /* the cache's mode: else every write is durable. Saved */
 
@@ -114,6 +115,7 @@ static void blk_on_complete(struct block_request *block, int result)
 static void blk_publish(struct virtio_blk *blk)
 {
 	blk->unpublished = 0;
+	blk->gathering = false;
 	for (unsigned i = 0; i < blk->virtio.queue_count; i++) {
 		if (blk->virtio.queue[i].started)
 			virtqueue_publish(&blk->virtio.queue[i]);
@@ -129,10 +131,12 @@ static void blk_on_batch_end(void *opaque)
 {
 	struct virtio_blk *blk = opaque;
 
-	if (blk->unpublished >= blk->in_flight / 2)
+	if (blk->unpublished >= blk->in_flight / 2) {
 		blk_publish(blk);
-	else if (blk->unpublished > 0)
+	} else if (blk->unpublished > 0 && !blk->gathering) {
+		blk->gathering = true;
 		loop_timer_arm(blk->gather_timer, clock_monotonic_ns() + BLK_GATHER_NS);
+	}
 }
 
 /* --- reads and writes */
@@ -321,6 +325,7 @@ static bool blk_take_chain(struct virtio_blk *blk, struct virtq_chain *chain)
 	if (chain->write_bytes == 0 ||
 	    !virtq_chain_read(chain, 0, &request->header, sizeof(request->header))) {
 		virtqueue_complete(chain, 0);
+		blk->unpublished++;
 		virtio_needs_reset(&blk->virtio, "a request without a header or a status byte");
 		return true;
 	}
@@ -393,21 +398,28 @@ static void blk_config_write(struct virtio_device *virtio, size_t offset, const 
 	virtio_config_set(virtio, offset, &writeback, 1);
 }
 
+static void blk_disarm(struct virtio_blk *blk)
+{
+	loop_timer_arm(blk->limit_timer, UINT64_MAX);
+	loop_timer_arm(blk->gather_timer, UINT64_MAX);
+	blk->gathering = false;
+}
+
 static void blk_reset(struct virtio_device *virtio)
 {
 	struct virtio_blk *blk = (struct virtio_blk *)virtio;
 	uint8_t writeback = 1;
 
-	loop_timer_arm(blk->limit_timer, UINT64_MAX);
-	loop_timer_arm(blk->gather_timer, UINT64_MAX);
+	blk_disarm(blk);
+	blk->unpublished = 0;
+	atomic_store(&blk->flush_due, false);
 	atomic_store(&blk->writeback, true);
 	virtio_config_set(virtio, offsetof(struct blk_config_space, writeback), &writeback, 1);
 }
 
 static void blk_pause(struct virtio_device *virtio)
 {
-	loop_timer_arm(((struct virtio_blk *)virtio)->limit_timer, UINT64_MAX);
-	loop_timer_arm(((struct virtio_blk *)virtio)->gather_timer, UINT64_MAX);
+	blk_disarm((struct virtio_blk *)virtio);
 }
 
 static void blk_resume(struct virtio_device *virtio)
