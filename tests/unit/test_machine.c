@@ -84,6 +84,48 @@ static struct machine_result guest_run(struct guest *guest)
 	return result;
 }
 
+/* Devices, transports and I/O threads come and go with the machine, whatever the combination. */
+static void test_virtio_devices(void **state)
+{
+	static const char *const transports[] = {"mmio", "pci"};
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct guest guest;
+
+		GUEST(&guest, POWER_OFF);
+		guest_set(&guest, "virtio.transport", transports[i % 2]);
+		guest_set(&guest, "virtio.ring", i < 2 ? "split" : "packed");
+		guest_set(&guest, "machine.io_threads", i < 2 ? "1" : "3");
+		for (unsigned device = 0; device < 5; device++)
+			guest_set(&guest, "rng", "/dev/zero,iops=5");
+		assert_int_equal(guest_run(&guest).end, MACHINE_POWERED_OFF);
+		guest_unmake(&guest);
+	}
+	(void)state;
+}
+
+/* More than there are slots, and a source that is not there: an error that says so, and nothing is left
+ * behind. */
+static void test_virtio_devices_that_cannot_be(void **state)
+{
+	struct guest guest;
+	struct err err = {0};
+
+	GUEST(&guest, POWER_OFF);
+	for (unsigned device = 0; device < 32; device++)
+		guest_set(&guest, "rng", "/dev/zero");
+	assert_null(machine_create(&guest.config, &err));
+	assert_non_null(strstr(err.message, "--rng"));
+	assert_non_null(strstr(err.message, "31"));
+	guest_unmake(&guest);
+	GUEST(&guest, POWER_OFF);
+	guest_set(&guest, "rng", "/nonexistent");
+	assert_null(machine_create(&guest.config, &err));
+	assert_non_null(strstr(err.message, "/nonexistent"));
+	guest_unmake(&guest);
+	(void)state;
+}
+
 static void test_power_off(void **state)
 {
 	struct guest guest;
@@ -339,6 +381,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_power_off),
+		cmocka_unit_test(test_virtio_devices),
+		cmocka_unit_test(test_virtio_devices_that_cannot_be),
 		cmocka_unit_test(test_exit_code_port),
 		cmocka_unit_test(test_a_cpu_stops_when_it_asked),
 		cmocka_unit_test(test_reset_starts_again),
