@@ -54,14 +54,22 @@ static void give_up(const char *what)
 	exit(CANNOT_ARRANGE);
 }
 
-/* A /dev of one's own, with nothing in it. */
+/* A /dev of one's own, with nothing in it but null. */
 static void cover_dev(void)
 {
+	char path[32];
+	int null;
+
 	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		give_up("unshare");
+	null = open("/dev/null", O_PATH | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", null);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("dev", "/dev", "tmpfs", 0, "mode=0755") < 0)
 		give_up("mount");
+	if (mknod("/dev/null", S_IFREG | 0600, 0) < 0 || mount(path, "/dev/null", NULL, MS_BIND, NULL) < 0)
+		give_up("/dev/null");
+	close(null);
 }
 
 static void make_node(mode_t mode, unsigned minor)
