@@ -19,6 +19,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include "vmm/machine/accel_side.h"
+#include "vmm/machine/assist.h"
 #include "vmm/machine/parts.h"
 
 /* TSCs nearer to that of CPU 0 than this are the same: a KVM that tells no offset is read with some noise. */
@@ -239,6 +240,11 @@ int accel_switch_lend(struct machine *machine, struct err *err)
 		switching->lend_ns = SWITCH_LEND_MIN_NS;
 	else if (switching->lend_ns < SWITCH_LEND_MAX_NS)
 		switching->lend_ns *= 2;
+	/* On an interpreter, at least as long as it took to come here. */
+	if (assist_host_interprets(machine) && switching->lend_ns < now_ns - switching->lend_ended_ns)
+		switching->lend_ns = now_ns - switching->lend_ended_ns;
+	if (switching->lend_ns > SWITCH_LEND_MAX_NS)
+		switching->lend_ns = SWITCH_LEND_MAX_NS;
 	if (switch_over(machine, err) < 0)
 		return err->code;
 	switching->lends++;

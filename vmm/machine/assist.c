@@ -25,6 +25,9 @@
 /* Failures that come after less time than this on the accelerator are frequent. */
 #define ASSIST_FREQUENT_NS (20 * NS_PER_MS)
 
+/* And at most so long on an interpreter, looking for orders to park every ASSIST_BLOCKS_MAX. */
+#define ASSIST_TIME_MAX_NS (1 * NS_PER_S)
+
 /* One assist under way. */
 struct assist {
 	struct machine_vcpu *vcpu;
@@ -98,6 +101,33 @@ static unsigned assist_blocks(struct machine_vcpu *vcpu)
 	else if (assist->blocks < ASSIST_BLOCKS_MAX)
 		assist->blocks *= 2;
 	return assist->blocks;
+}
+
+bool assist_host_interprets(struct machine *machine)
+{
+	char finding[128];
+	struct err err = {0};
+	int known = atomic_load(&machine->accel_interprets);
+
+	if (known)
+		return known > 0;
+	known = machine->accel->calibrate &&
+				machine->accel->calibrate(finding, sizeof(finding), &err) == -ERANGE
+			? 1
+			: -1;
+	atomic_store(&machine->accel_interprets, known);
+	return known > 0;
+}
+
+/* How long the helper may go on after the first blocks: on an interpreter, as long as that took to come here.
+ */
+static uint64_t assist_time_ns(struct machine_vcpu *vcpu)
+{
+	uint64_t ran_ns = clock_monotonic_ns() - vcpu->assist.last_ns;
+
+	if (!assist_has_pins(vcpu->machine) || !assist_host_interprets(vcpu->machine))
+		return 0;
+	return ran_ns < ASSIST_TIME_MAX_NS ? ran_ns : ASSIST_TIME_MAX_NS;
 }
 
 static void assist_log(struct assist *assist)
@@ -195,12 +225,16 @@ static enum accel_exit assist_run(struct assist *assist, struct err *err)
 {
 	struct machine_vcpu *vcpu = assist->vcpu;
 	const struct machine_side *helper = assist->helper;
+	const uint64_t end_ns = clock_monotonic_ns() + assist_time_ns(vcpu);
 	enum accel_exit why;
 
 	vcpu->assist.reached_apic = false;
 	atomic_store(&vcpu->assist.active, true);
 	assist_lend_pins(assist);
 	why = helper->ops->vcpu_run_blocks(helper->vcpu[vcpu->index], assist_blocks(vcpu), err);
+	while (why == ACCEL_EXIT_KICKED && clock_monotonic_ns() < end_ns &&
+	       !machine_vcpu_must_park(vcpu->machine))
+		why = helper->ops->vcpu_run_blocks(helper->vcpu[vcpu->index], ASSIST_BLOCKS_MAX, err);
 	assist_return_pins(assist);
 	atomic_store(&vcpu->assist.active, false);
 	return why;
@@ -249,8 +283,10 @@ enum accel_exit assist_execute(struct machine_vcpu *vcpu, const struct err *why,
 		err_set(err, -ENOTSUP, "%s, and %s cannot help", why->message, assist.helper->ops->name);
 		return ACCEL_EXIT_CANNOT_EXECUTE;
 	}
-	/* Copies of page tables can be dropped only while no CPU runs. */
-	if (machine->vcpu_count > 1 && assist_is_shadowed(assist.host)) {
+	/* Copies of page tables can be dropped only while no CPU runs; and an interpreter that has the local
+	 * APICs is helped for longer than one block without them could be. */
+	if ((machine->vcpu_count > 1 && assist_is_shadowed(assist.host)) ||
+	    (!assist_has_pins(machine) && assist_host_interprets(machine))) {
 		machine_run_lend(machine);
 		return ACCEL_EXIT_KICKED;
 	}

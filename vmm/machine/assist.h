@@ -4,6 +4,7 @@
 
 #include "vmm/core/accel.h"
 
+struct machine;
 struct machine_vcpu;
 
 /*
@@ -12,3 +13,6 @@ struct machine_vcpu;
  * vCPU's thread.
  */
 enum accel_exit assist_execute(struct machine_vcpu *vcpu, const struct err *why, struct err *err);
+
+/* Whether the machine's accelerator interprets its guests, as accel_ops.calibrate finds: asked once. */
+bool assist_host_interprets(struct machine *machine);

@@ -157,6 +157,7 @@ struct machine {
 	unsigned active_side;                    /* main thread; the fields above are its */
 	pthread_mutex_t side_lock;               /* guards the making of side 1; taken with none held */
 	struct accel_switching *switching;       /* accel_switch.c */
+	_Atomic int accel_interprets;            /* assist.c: 0 not asked yet, 1 yes, -1 no */
 
 	struct machine_run run;
 };
@@ -220,6 +221,8 @@ void machine_run_destroy(struct machine *machine);
 /* vcpu.c: the threads. */
 int machine_vcpus_start(struct machine *machine, struct err *err);
 void machine_vcpus_kick(struct machine *machine);
+/* Whether vCPUs are to park or end, for one that runs outside of the accelerator. */
+bool machine_vcpu_must_park(struct machine *machine);
 /* Waits until every vCPU is parked; the target must not be TARGET_RUNNING. */
 void machine_vcpus_wait_parked(struct machine *machine);
 /* Ends and joins the threads. */

@@ -26,6 +26,16 @@ static bool vcpu_must_park(const struct machine_run *run)
 	       (run->target == TARGET_RUNNING && (run->request != REQUEST_NONE || run->lend));
 }
 
+bool machine_vcpu_must_park(struct machine *machine)
+{
+	bool must;
+
+	pthread_mutex_lock(&machine->run.lock);
+	must = machine->run.target != TARGET_RUNNING || vcpu_must_park(&machine->run);
+	pthread_mutex_unlock(&machine->run.lock);
+	return must;
+}
+
 /* Returns when the vCPU may run; false when its thread must end. */
 static bool vcpu_park(struct machine_vcpu *vcpu)
 {
