@@ -99,8 +99,8 @@ static uint32_t leaf_register(const struct x86_cpuid_leaf *leaf, unsigned reg)
 	}
 }
 
-/* The TSC's rate: in kHz of the hypervisor's leaf, else crystal * numerator / denominator, which may miss it by
- * some ppm. 0: none. */
+/* The TSC's rate: in kHz of the hypervisor's leaf, else crystal * numerator / denominator, which may miss it
+ * by some ppm. 0: none. */
 static uint64_t told_hz(const struct x86_cpu *cpu)
 {
 	const struct x86_cpuid_leaf *leaf = leaf_find(cpu, 0x40000010, 0);
@@ -263,10 +263,10 @@ void x86_cpu_wait(struct x86_cpu *cpu)
 #define COUNTERS (8 + JIT_COUNTERS)
 
 static const char *const counter_name[COUNTERS] = {
-	"tlb_walks",    "tlb_refills", "tlb_flushes",  "tlb_page_flushes", "code_blocks", "code_instructions",
-	"code_flushes", "code_drops",  "jit_blocks",   "jit_instructions", "jit_bytes",   "jit_entries",
-	"jit_links",    "jit_slow",    "jit_calls",    "jit_drops",        "jit_flushes", "jit_verified",
-	"jit_mismatches"};
+	"tlb_walks",         "tlb_refills",  "tlb_flushes",  "tlb_page_flushes", "code_blocks",
+	"code_instructions", "code_flushes", "code_drops",   "jit_blocks",       "jit_instructions",
+	"jit_bytes",         "jit_entries",  "jit_links",    "jit_slow",         "jit_calls",
+	"jit_drops",         "jit_flushes",  "jit_verified", "jit_mismatches"};
 
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count)
 {

@@ -291,7 +291,8 @@ static void draw_event(struct rig *rig, struct x86_cpu_state *state)
 static void draw_msrs(struct rig *rig, struct x86_cpu_state *state)
 {
 	static const uint32_t canonical[] = {0xc0000082, 0xc0000083, 0xc0000102};
-	static const uint32_t words[] = {0x174, 0x175, 0x176, 0xc0000081, 0xc0000103}; /* AMD: SYSENTER's, too */
+	static const uint32_t words[] = {0x174, 0x175, 0x176, 0xc0000081,
+					 0xc0000103}; /* AMD: SYSENTER's, too */
 
 	for (uint32_t i = 0; i < state->msr_count; i++) {
 		for (unsigned k = 0; k < sizeof(canonical) / sizeof(canonical[0]); k++)

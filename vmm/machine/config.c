@@ -205,7 +205,8 @@ const struct option machine_options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct machine_config, jit),
 	 .metavar = "MODE",
-	 .help = "Whether tcg translates hot code to host code: off, on, or verify[=N], which compares one of "
+	 .help = "Whether tcg translates hot code to host code: off, on, or verify[=N], which compares one "
+		 "of "
 		 "N blocks with the interpreter (one CPU only)",
 	 .default_text = "off",
 	 .choice = config_jits},

@@ -122,9 +122,9 @@ int main(int argc, char **argv)
 	for (size_t k = 0; k < sizeof(checks) / sizeof(checks[0]); k++) {
 		const struct clock_check *check = &checks[k];
 
-		printf("clock_check: %s: %llu reads on %ld CPUs, %llu steps back, at most by %llu\n", check->name,
-		       (unsigned long long)check->reads, cpus, (unsigned long long)check->steps_back,
-		       (unsigned long long)check->furthest_back);
+		printf("clock_check: %s: %llu reads on %ld CPUs, %llu steps back, at most by %llu\n",
+		       check->name, (unsigned long long)check->reads, cpus,
+		       (unsigned long long)check->steps_back, (unsigned long long)check->furthest_back);
 		failed |= check->steps_back != 0;
 	}
 	printf("clock_check: longest sleep of 1 ms: %llu us\n", (unsigned long long)longest_ns / 1000);
