@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "vmm/base/log.h"
 #include "vmm/core/blockdev.h"
 
 struct block_bounce;
@@ -135,8 +136,9 @@ struct block_file_queue {
 	struct block_list waiting; /* for a bounce buffer */
 	struct block_bounce bounce[BLOCK_BOUNCES];
 	struct block_bounce *free_bounce;
-	uint8_t *memory; /* one mapping: the bounce buffers */
-	void *engine;    /* the engine's own, per queue */
+	struct log_limit log_limit; /* of what a guest can cause */
+	uint8_t *memory;            /* one mapping: the bounce buffers */
+	void *engine;               /* the engine's own, per queue */
 };
 
 /* How system calls are made. All on the queue's thread. */

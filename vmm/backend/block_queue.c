@@ -98,10 +98,22 @@ static void block_iov_copy(struct block_request *request, uint8_t *bytes, uint64
 }
 
 /* The bytes checked are the bytes written: the guest cannot change the copy. */
-static bool block_io_is_guarded(const struct block_io *io)
+static bool block_io_is_guarded(struct block_io *io)
 {
-	return io->queue->file->guard_format && io->offset_bytes == 0 && io->kind == BLOCK_IO_WRITE &&
-	       io->size_bytes >= BLOCK_PROBE_BYTES && blockdev_probe(io->bounce->bytes);
+	struct block_file_queue *queue = io->queue;
+	const char *format;
+
+	if (!queue->file->guard_format || io->offset_bytes != 0 || io->kind != BLOCK_IO_WRITE)
+		return false;
+	assert(io->size_bytes >= BLOCK_PROBE_BYTES);
+	format = blockdev_probe(io->bounce->bytes);
+	if (format)
+		log_limited(
+			&queue->log_limit, LOG_WARNING,
+			"%s: the guest may not make it a %s image, since auto took it for raw; format=raw "
+			"would allow it",
+			queue->file->path, format);
+	return format != NULL;
 }
 
 /* The next piece: as much as the buffer holds. */
