@@ -54,14 +54,39 @@ static void give_up(const char *what)
 	exit(CANNOT_ARRANGE);
 }
 
+static void write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		give_up(path);
+	close(fd);
+}
+
+/* Root has a mount namespace for the asking; others become root of a user namespace first. */
+static void own_mounts(void)
+{
+	unsigned uid = getuid(), gid = getgid();
+	char text[32];
+
+	if (unshare(CLONE_NEWNS) == 0)
+		return;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		give_up("unshare");
+	write_text("/proc/self/setgroups", "deny");
+	snprintf(text, sizeof(text), "0 %u 1", uid);
+	write_text("/proc/self/uid_map", text);
+	snprintf(text, sizeof(text), "0 %u 1", gid);
+	write_text("/proc/self/gid_map", text);
+}
+
 /* A /dev of one's own, with nothing in it but null. */
 static void cover_dev(void)
 {
 	char path[32];
 	int null;
 
-	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		give_up("unshare");
+	own_mounts();
 	null = open("/dev/null", O_PATH | O_CLOEXEC);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", null);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
