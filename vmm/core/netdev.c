@@ -68,6 +68,8 @@ int netdev_config_check(const struct netdev_config *config, struct err *err)
 			return err_set(err, -EINVAL, "%s: the backend %s has no such setting", row->path,
 				       class->name);
 	}
+	if (config->mtu && config->mtu < NETDEV_MTU_MIN)
+		return err_set(err, -ERANGE, "mtu: %u is less than %d", config->mtu, NETDEV_MTU_MIN);
 	return netdev_config_mac(config, 0, mac, err);
 }
 
