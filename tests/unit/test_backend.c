@@ -33,8 +33,9 @@ static void test_escapes(void **state)
 		char second;
 		enum escape_action action;
 	} table[] = {
-		{'h', ESCAPE_HELP},  {'?', ESCAPE_HELP},         {'x', ESCAPE_QUIT},    {'b', ESCAPE_BREAK},
-		{'r', ESCAPE_RESET}, {'p', ESCAPE_POWER_BUTTON}, {'z', ESCAPE_NOTHING},
+		{'h', ESCAPE_HELP},         {'?', ESCAPE_HELP},    {'x', ESCAPE_QUIT},
+		{'b', ESCAPE_BREAK},        {'r', ESCAPE_RESET},   {'p', ESCAPE_POWER_BUTTON},
+		{'k', ESCAPE_SWITCH_ACCEL}, {'z', ESCAPE_NOTHING},
 	};
 	uint8_t byte = 'x';
 
