@@ -164,6 +164,7 @@ struct accel_vcpu {
 	pthread_mutex_t anchor_lock; /* a leaf */
 	uint64_t anchor_tsc, anchor_ns;
 
+	uint32_t timer_initial_kept;      /* of a one-shot count that has run out, which KVM must not see */
 	struct kvm_dirty_gfn *dirty_ring; /* mapping, owned; NULL: none. The VM's dirty lock guards it */
 	uint32_t dirty_ring_next;
 
@@ -271,6 +272,8 @@ int kvm_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *clock, stru
 
 /* kvm_run.c */
 enum accel_exit kvm_vcpu_run(struct accel_vcpu *vcpu, struct err *err);
+/* Enters KVM with a signal waiting: what is due at an entry is done, and the guest does not run. Parked. */
+void kvm_vcpu_turn_back(struct accel_vcpu *vcpu);
 /* Makes the kicking signal end KVM_RUN instead of the process. Once a process is enough, more often does no
  * harm. */
 int kvm_kick_signal_prepare(struct err *err);

@@ -6,12 +6,16 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kvm/kvm.h"
 #include "vmm/base/err.h"
+
+#define KVM_SIGNAL_SET_SIZE 8 /* the kernel's sigset_t */
 
 static void kvm_on_kick_signal(int number)
 {
@@ -52,6 +56,38 @@ static void kvm_vcpu_adopt_thread(struct accel_vcpu *vcpu)
 	sigemptyset(&kick);
 	sigaddset(&kick, kvm_kick_signal());
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+}
+
+/* KVM's own view of the mask lets the signal through that is blocked for this thread. */
+static void kvm_vcpu_run_with(struct accel_vcpu *vcpu, const sigset_t *mask)
+{
+	struct {
+		struct kvm_signal_mask head;
+		uint8_t set[KVM_SIGNAL_SET_SIZE];
+	} kvm_mask = {.head.len = KVM_SIGNAL_SET_SIZE};
+
+	memcpy(kvm_mask.head.sigset, mask, KVM_SIGNAL_SET_SIZE);
+	if (ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &kvm_mask) < 0)
+		return;
+	__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	ioctl(vcpu->fd, KVM_RUN, 0);
+	ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, NULL);
+}
+
+void kvm_vcpu_turn_back(struct accel_vcpu *vcpu)
+{
+	const struct timespec at_once = {0};
+	sigset_t kick, before, inside;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, kvm_kick_signal());
+	pthread_sigmask(SIG_BLOCK, &kick, &before);
+	inside = before;
+	sigdelset(&inside, kvm_kick_signal());
+	kvm_kick_signal_send((pid_t)syscall(SYS_gettid));
+	kvm_vcpu_run_with(vcpu, &inside);
+	sigtimedwait(&kick, NULL, &at_once);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static bool kvm_vcpu_take(struct accel_vcpu *vcpu, uint32_t attention)

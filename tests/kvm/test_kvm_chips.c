@@ -462,6 +462,41 @@ static void test_a_lapic_there_and_back(void **state)
 	rig_destroy(rig);
 }
 
+/* One that runs out while the CPU is parked is in the state, and only once. */
+static void test_a_timer_that_runs_out_meanwhile(void **state)
+{
+	struct rig *rig = rig_with(ACCEL_IRQCHIP_KERNEL);
+	struct lapic_state lapic;
+	struct x86_cpu_state cpu;
+	struct err err = {0};
+
+	rig_code(rig, CODE_GPA, wait_for_one, sizeof(wait_for_one));
+	rig_enter(rig);
+	assert_int_equal(kvm_accel_ops.lapic_state_get(rig->vcpu[0], &lapic, &err), 0);
+	lapic.svr = SVR_ENABLED;
+	lapic.lvt[0] = VECTOR;
+	lapic.timer_divide = 0xb;
+	lapic.timer_initial = lapic.timer_current = 100000;
+	assert_int_equal(kvm_accel_ops.lapic_state_set(rig->vcpu[0], &lapic, &err), 0);
+	usleep(5000);
+	assert_int_equal(kvm_accel_ops.lapic_state_get(rig->vcpu[0], &lapic, &err), 0);
+	assert_int_equal(lapic.irr[VECTOR / 32], 1u << VECTOR % 32);
+	assert_int_equal(lapic.timer_current, 0);
+	assert_int_equal(lapic.timer_initial, 100000);
+	/* Not an instruction was executed for it. */
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &cpu, &err), 0);
+	assert_int_equal(cpu.rip, CODE_GPA);
+	assert_int_equal(cpu.rflags & 0x200, 0);
+	/* Taken by the guest, it does not come again. */
+	lapic.irr[VECTOR / 32] = 0;
+	assert_int_equal(kvm_accel_ops.lapic_state_set(rig->vcpu[0], &lapic, &err), 0);
+	usleep(5000);
+	assert_int_equal(kvm_accel_ops.lapic_state_get(rig->vcpu[0], &lapic, &err), 0);
+	assert_int_equal(lapic.irr[VECTOR / 32], 0);
+	assert_int_equal(lapic.timer_initial, 100000);
+	rig_destroy(rig);
+}
+
 static void test_a_tsc_deadline_goes_along(void **state)
 {
 	struct rig *rig = rig_with(ACCEL_IRQCHIP_KERNEL);
@@ -539,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_chips_there_and_back),
 		cmocka_unit_test(test_the_pits_time_survives),
 		cmocka_unit_test(test_a_lapic_there_and_back),
+		cmocka_unit_test(test_a_timer_that_runs_out_meanwhile),
 		cmocka_unit_test(test_a_tsc_deadline_goes_along),
 		cmocka_unit_test(test_activity_there_and_back),
 		cmocka_unit_test(test_a_start_up_that_waits_is_in_the_state),
