@@ -5,9 +5,10 @@
  * readable, reply writable), and the mount tag in the configuration space. Knows neither the messages nor
  * files.
  *
- * Work on files may wait for a disk, so the I/O loop hands requests to threads of this device, in order, and
- * takes them back when they are answered: requests may wait for earlier ones (struct share_ops), never for
- * later ones.
+ * Work on files may wait for a disk, so the device has an event loop and a thread for itself, which answers
+ * messages as they come: no other thread has to wake up for one. Messages that are known to take long (a
+ * sync) go to further threads, in order, and come back when they are answered: requests may wait for earlier
+ * ones (struct share_ops), never for later ones.
  */
 #include "devices/virtio/9p.h"
 
@@ -30,8 +31,8 @@
 /* Linux's driver puts up to 128 messages into the ring, and up to 128 pieces into one. */
 #define VIRTIO_9P_QUEUE_SIZE 128
 #define VIRTIO_9P_IOV_MAX    160 /* pieces may cross regions of memory */
-/* Requests that may be at the host's files at the same time: a sync of one file, and others go on. */
-#define VIRTIO_9P_THREADS 4
+/* Syncs that may be under way at the same time. */
+#define VIRTIO_9P_THREADS 3
 
 struct virtio_9p_message {
 	struct share_request io;
@@ -43,7 +44,10 @@ struct virtio_9p_message {
 struct virtio_9p {
 	struct virtio_device virtio;
 	struct share *share; /* owned */
-	int done_fd;         /* eventfd: `done` is not empty */
+	struct loop *loop;   /* its own, or env->io_loop */
+	pthread_t loop_thread;
+	bool owns_loop;
+	int done_fd; /* eventfd: `done` is not empty */
 	struct loop_fd *done_watch;
 	pthread_t thread[VIRTIO_9P_THREADS];
 	unsigned thread_count;
@@ -139,6 +143,10 @@ static void virtio_9p_kick(struct virtio_device *virtio, unsigned index)
 		};
 		p9->messages++;
 		share_begin(p9->share, &message->io);
+		if (!share_may_wait(p9->share, &message->io)) {
+			virtqueue_complete_now(chain, share_handle(p9->share, &message->io));
+			continue;
+		}
 		pthread_mutex_lock(&p9->lock);
 		*p9->todo_end = message;
 		p9->todo_end = &message->next;
@@ -174,11 +182,16 @@ static void virtio_9p_unwatch(void *opaque)
 }
 
 /* What is left to free when virtio_init failed or virtio_release is done: no message is under way. */
-static void virtio_9p_free(struct virtio_9p *p9, struct loop *loop)
+static void virtio_9p_free(struct virtio_9p *p9)
 {
 	virtio_9p_stop_threads(p9);
 	if (p9->done_watch)
-		loop_call(loop, virtio_9p_unwatch, p9);
+		loop_call(p9->loop, virtio_9p_unwatch, p9);
+	if (p9->owns_loop) {
+		loop_stop(p9->loop, 0);
+		pthread_join(p9->loop_thread, NULL);
+		loop_destroy(p9->loop);
+	}
 	if (p9->done_fd >= 0)
 		close(p9->done_fd);
 	share_destroy(p9->share);
@@ -191,11 +204,9 @@ static void virtio_9p_destroy(struct device *device)
 {
 	struct virtio_9p *p9 = (struct virtio_9p *)device;
 
-	struct loop *loop = p9->virtio.env.io_loop;
-
 	/* Waits for messages under way, for which threads and watch are needed. */
 	virtio_release(&p9->virtio);
-	virtio_9p_free(p9, loop);
+	virtio_9p_free(p9);
 }
 
 static const struct state_field virtio_9p_state[] = {VIRTIO_STATE_FIELDS, {.name = NULL}};
@@ -226,32 +237,60 @@ static const struct device_class virtio_9p_class = {
 	.destroy = virtio_9p_destroy,
 };
 
-/* Signals are the main thread's. */
-static int virtio_9p_start_threads(struct virtio_9p *p9, struct err *err)
+static void *virtio_9p_loop_thread(void *opaque)
 {
-	sigset_t all, before;
-	int code = 0;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (p9->thread_count < VIRTIO_9P_THREADS && code == 0) {
-		code = pthread_create(&p9->thread[p9->thread_count], NULL, virtio_9p_thread, p9);
-		if (code == 0)
-			p9->thread_count++;
-	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return code ? err_set_errno(err, -code, "cannot start a thread") : 0;
+	loop_run(((struct virtio_9p *)opaque)->loop);
+	return NULL;
 }
 
-static int virtio_9p_prepare(struct virtio_9p *p9, const struct device_env *env, struct err *err)
+static int virtio_9p_start_loop(struct virtio_9p *p9, struct err *err)
 {
+	int code;
+
+	p9->loop = loop_create(err);
+	if (!p9->loop)
+		return -EIO;
+	code = pthread_create(&p9->loop_thread, NULL, virtio_9p_loop_thread, p9);
+	if (code == 0) {
+		pthread_setname_np(p9->loop_thread, "share");
+		p9->owns_loop = true;
+		return 0;
+	}
+	loop_destroy(p9->loop);
+	return err_set_errno(err, -code, "cannot start a thread");
+}
+
+static int virtio_9p_start_threads(struct virtio_9p *p9, struct err *err)
+{
+	while (p9->thread_count < VIRTIO_9P_THREADS) {
+		int code = pthread_create(&p9->thread[p9->thread_count], NULL, virtio_9p_thread, p9);
+
+		if (code != 0)
+			return err_set_errno(err, -code, "cannot start a thread");
+		p9->thread_count++;
+	}
+	return 0;
+}
+
+static int virtio_9p_prepare(struct virtio_9p *p9, const struct virtio_9p_config *config, struct err *err)
+{
+	sigset_t all, before;
+	int code;
+
 	p9->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (p9->done_fd < 0)
 		return err_set_errno(err, -errno, "eventfd");
-	p9->done_watch = loop_fd_add(env->io_loop, p9->done_fd, EPOLLIN, virtio_9p_on_done, p9, err);
-	if (!p9->done_watch)
-		return -EIO;
-	return virtio_9p_start_threads(p9, err);
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	code = config->own_thread ? virtio_9p_start_loop(p9, err) : 0;
+	if (code == 0)
+		code = virtio_9p_start_threads(p9, err);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (code < 0)
+		return code;
+	p9->done_watch = loop_fd_add(p9->loop, p9->done_fd, EPOLLIN, virtio_9p_on_done, p9, err);
+	return p9->done_watch ? 0 : -EIO;
 }
 
 static int virtio_9p_set_up(struct virtio_9p *p9, const struct device_env *env,
@@ -262,6 +301,7 @@ static int virtio_9p_set_up(struct virtio_9p *p9, const struct device_env *env,
 		.iov_max = VIRTIO_9P_IOV_MAX,
 		.request_bytes = sizeof(struct virtio_9p_message),
 	};
+	struct device_env own_env = *env;
 	const size_t length = strlen(config->tag);
 	uint8_t space[2 + VIRTIO_9P_TAG_MAX]; /* tag_len, tag */
 	const struct virtio_init init = {
@@ -281,7 +321,8 @@ static int virtio_9p_set_up(struct virtio_9p *p9, const struct device_env *env,
 	space[0] = (uint8_t)length;
 	space[1] = 0;
 	memcpy(space + 2, config->tag, length);
-	return virtio_init(&p9->virtio, env, &init, err);
+	own_env.io_loop = p9->loop;
+	return virtio_init(&p9->virtio, &own_env, &init, err);
 }
 
 struct device *virtio_9p_create(const struct device_env *env, const struct virtio_9p_config *config,
@@ -295,12 +336,13 @@ struct device *virtio_9p_create(const struct device_env *env, const struct virti
 		return NULL;
 	}
 	p9->share = config->share;
+	p9->loop = env->io_loop;
 	p9->done_fd = -1;
 	p9->todo_end = &p9->todo;
 	pthread_mutex_init(&p9->lock, NULL);
 	pthread_cond_init(&p9->wake, NULL);
-	if (virtio_9p_prepare(p9, env, err) < 0 || virtio_9p_set_up(p9, env, config, err) < 0) {
-		virtio_9p_free(p9, env->io_loop);
+	if (virtio_9p_prepare(p9, config, err) < 0 || virtio_9p_set_up(p9, env, config, err) < 0) {
+		virtio_9p_free(p9);
 		return NULL;
 	}
 	return &p9->virtio.device;

@@ -45,14 +45,21 @@ static int teardown(void **state)
 	return p9_folder_teardown(&folder);
 }
 
-static struct device *make(struct rig *rig, const char *tag)
+static struct device *make_with(struct rig *rig, const char *tag, bool own_thread)
 {
 	const struct share_config share = {.path = rig->folder->share};
-	const struct virtio_9p_config config = {
-		.id = "share0", .tag = tag, .share = share_open_9p(&share, &rig->guest->err)};
+	const struct virtio_9p_config config = {.id = "share0",
+						.tag = tag,
+						.own_thread = own_thread,
+						.share = share_open_9p(&share, &rig->guest->err)};
 
 	assert_non_null(config.share);
 	return virtio_9p_create(&rig->guest->env, &config, &rig->guest->err);
+}
+
+static struct device *make(struct rig *rig, const char *tag)
+{
+	return make_with(rig, tag, false);
 }
 
 /* A message: header and fields, which the caller has put in wire order. */
@@ -194,6 +201,27 @@ static void test_reset(void **state)
 	start_session(rig->guest);
 }
 
+/* The device's own thread serves it, and a sync, which goes to another one, is answered too. */
+static void test_own_thread(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t out[64], in[256];
+	struct device *device = make_with(rig, "t", true);
+	size_t size;
+
+	virtio_guest_start(rig->guest, device, VIRTIO_GUEST_SPLIT, 1);
+	start_session(rig->guest);
+	size = message(out, P9_TLOPEN, 1, "\0\0\0\0\0\0\2\0", 8);
+	assert_int_equal(virtio_guest_request(rig->guest, 0, out, size, in, sizeof(in)), 24);
+	size = message(out, P9_TFSYNC, 2, "\0\0\0\0\0\0\0\0", 8);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(virtio_guest_request(rig->guest, 0, out, size, in, sizeof(in)),
+				 P9_HEADER_SIZE);
+		assert_int_equal(in[4], P9_TFSYNC + 1);
+	}
+	device->class->reset(device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +229,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_every_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_own_thread, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

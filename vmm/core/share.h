@@ -35,6 +35,8 @@ struct share_ops {
 	 * each begin.
 	 */
 	size_t (*handle)(struct share *share, struct share_request *request);
+	/* Whether handle may well wait for a disk, so that others had better not wait behind it. */
+	bool (*may_wait)(struct share *share, const struct share_request *request);
 	/* Forgets what the guest has opened: the device was reset. No thread is in handle. */
 	void (*reset)(struct share *share);
 	void (*destroy)(struct share *share);
@@ -62,6 +64,11 @@ static inline void share_begin(struct share *share, struct share_request *reques
 static inline size_t share_handle(struct share *share, struct share_request *request)
 {
 	return share->ops->handle(share, request);
+}
+
+static inline bool share_may_wait(struct share *share, const struct share_request *request)
+{
+	return share->ops->may_wait(share, request);
 }
 
 static inline void share_reset(struct share *share)

@@ -16,7 +16,7 @@ static int machine_add_share(struct machine *machine, size_t index, struct err *
 	const struct share_config share_config = {.path = asked->path, .readonly = asked->readonly};
 	struct device_env env = machine_io_env(machine);
 	char id[32];
-	struct virtio_9p_config config = {.id = id, .tag = asked->tag ? asked->tag : id};
+	struct virtio_9p_config config = {.id = id, .tag = asked->tag ? asked->tag : id, .own_thread = true};
 
 	snprintf(id, sizeof(id), "share%zu", index);
 	config.share = share_open_9p(&share_config, err);

@@ -421,6 +421,15 @@ static size_t p9_handle(struct share *share, struct share_request *request)
 	return size;
 }
 
+/* The rest works on the page cache as a rule. */
+static bool p9_may_wait(struct share *share, const struct share_request *request)
+{
+	uint8_t head[P9_HEADER_SIZE];
+
+	return p9_iov_copy_out(request->in, request->in_count, head, sizeof(head)) == sizeof(head) &&
+	       head[4] == P9_TFSYNC;
+}
+
 static void p9_reset(struct share *share)
 {
 	struct p9_server *server = (struct p9_server *)share;
@@ -448,6 +457,7 @@ static void p9_destroy(struct share *share)
 static const struct share_ops p9_ops = {
 	.begin = p9_begin,
 	.handle = p9_handle,
+	.may_wait = p9_may_wait,
 	.reset = p9_reset,
 	.destroy = p9_destroy,
 };
