@@ -139,8 +139,9 @@ void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, boo
 		late_ns = monotonic_ns() - point->monotonic_ns;
 	}
 	cpu->tsc_offset = 0;
-	cpu->tsc_offset = (int64_t)(point->tsc + late_ns * (cpu->tsc_hz / 1000) / (NS_PER_S / 1000) -
-				    x86_clock_tsc_at(cpu, count));
+	cpu->tsc_offset =
+		(int64_t)(point->tsc + (uint64_t)((unsigned __int128)late_ns * cpu->tsc_hz / NS_PER_S) -
+			  x86_clock_tsc_at(cpu, count));
 	if (pvclock) {
 		vm->pvclock_counter = count;
 		vm->pvclock_ns = point->pvclock_ns + late_ns;

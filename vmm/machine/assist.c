@@ -156,6 +156,8 @@ static int assist_give(struct assist *assist, struct err *err)
 	if (code == 0 && host->ops->clock_get)
 		code = host->ops->clock_get(host->vcpu[cpu], &assist->clock, err);
 	assist->clock.has_paravirtual = false; /* its pages stay as they are */
+	if (helper->ops->set_a20)
+		helper->ops->set_a20(helper->vm, atomic_load(&assist->vcpu->machine->a20_gates) != 0);
 	if (code == 0 && helper->ops->vcpu_mem_forget)
 		helper->ops->vcpu_mem_forget(helper->vcpu[cpu]);
 	if (code == 0)
