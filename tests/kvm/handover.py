@@ -58,11 +58,11 @@ def initrd(path):
     return guests.initramfs_with(path, [], SCRIPT, [(program(), "/bin/clock_check")])
 
 
-def switch_arguments(kernel, initramfs, cpus, every_ms):
+def switch_arguments(kernel, initramfs, cpus, every_ms, accel="tcg", append=""):
     """A guest that boots and checks itself while it goes from one accelerator to the other and back."""
-    return ["--accel", "tcg", "--accel-switch-every", str(every_ms), "--cpu", "x86-64", "--cpus", str(cpus), "--mem", "256M",
+    return ["--accel", accel, "--accel-switch-every", str(every_ms), "--cpu", "x86-64", "--cpus", str(cpus), "--mem", "256M",
             "--log-level", "info", "--kernel", kernel, "--initrd", initramfs,
-            "--append", "console=ttyS0 vmmctl_action=script"]
+            "--append", f"console=ttyS0 vmmctl_action=script {append}".strip()]
 
 
 def expect_switched(session, cpus, switches_min=SWITCHES_MIN):

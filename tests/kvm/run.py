@@ -129,7 +129,7 @@ def signals_expect(session):
 
 def handover_case(cpus):
     """Two hundred times and more from one accelerator to the other, while a kernel boots and checks its clocks."""
-    arguments = handover.switch_arguments("/guest/bzImage", "/guest/clocks", cpus, 30)
+    arguments = handover.switch_arguments("/guest/bzImage", "/guest/clocks", cpus, 20, accel="kvm", append="quiet")
     return shlex.join(["/vmmctl", "boot", *arguments]), lambda session: handover.expect_switched(session, cpus)
 
 
