@@ -105,3 +105,57 @@ def virtio_cmdline(context):
         with context.start(guest, extra=[*extra, "--rng", "--rng"]) as session:
             session.expect(f"^words-{count}", BOOT_TIMEOUT_S)
             finish(session)
+
+
+EVERYTHING_SCRIPT = """
+set -e
+for device in /sys/bus/virtio/devices/*; do
+	test -e $device/driver
+	echo "driven $(basename $(readlink $device/driver)) status $(cat $device/status)"
+done
+dd if=/dev/vda of=/read bs=64k count=16 iflag=direct 2>/dev/null
+dd if=/read of=/dev/vda bs=64k seek=16 oflag=direct 2>/dev/null
+echo from-the-guest > /dev/hvc0
+dd if=/dev/hwrng of=/random bs=64 count=10 2>/dev/null
+echo everything-done
+"""
+
+EVERYTHING_DRIVERS = ["virtio_balloon", "virtio_blk", "virtio_console", "virtio_net", "virtio_rng"]
+
+
+def everything(context, transport, ring):
+    """Every common device at once on one transport: each has its driver, and disk, console and random bytes work."""
+    need(context, "virtio")
+    disk, console = context.path("disk.img"), context.path("hvc0.txt")
+    with open(disk, "wb") as file:
+        file.write(bytes(range(256)) * 4096)
+        file.truncate(4 << 20)
+    modules = [f"virtio_{transport}", "virtio_blk", "virtio_net", "virtio_console", "virtio_balloon", "virtio-rng"]
+    guest = scripted(context, modules, EVERYTHING_SCRIPT, cpus=2)
+    extra = ["--virtio-transport", transport, "--virtio-ring", ring, "--io-threads", "2", "--disk", disk, "--net", "user",
+             "--console", f"file:{console}", "--balloon", "0", "--rng"]
+    with context.start(guest, extra=extra) as session:
+        session.expect("^everything-done", BOOT_TIMEOUT_S)
+        seen = session.text
+        finish(session)
+    # ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, and no NEEDS_RESET.
+    driven = sorted(re.findall(r"^driven (\w+) status 0x0000000f", seen, re.MULTILINE))
+    if driven != EVERYTHING_DRIVERS:
+        raise BootError(f"the guest drives {driven}")
+    with open(disk, "rb") as file:
+        content = file.read()
+    if content[:1 << 20] != content[1 << 20:2 << 20]:
+        raise BootError("the disk does not hold what the guest copied")
+    with open(console, "rb") as file:
+        if b"from-the-guest" not in file.read():
+            raise BootError("the console did not print what the guest wrote")
+
+
+def register_everything():
+    for transport in ("mmio", "pci"):
+        for ring in ("split", "packed"):
+            CASES[f"virtio-everything-{transport}-{ring}"] = (
+                lambda context, transport=transport, ring=ring: everything(context, transport, ring))
+
+
+register_everything()
