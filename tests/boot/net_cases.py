@@ -19,7 +19,7 @@ import time
 
 import guests
 from cases import BOOT_TIMEOUT_S, END_TIMEOUT_S, Skip, case, need
-from monitors import BootError, Guest
+from monitors import BootError, Guest, Qemu, Session
 
 NET_MODULES = ("virtio_mmio", "virtio_pci", "virtio_net")
 DOWNLOAD_BYTES = 6 << 20
@@ -42,15 +42,20 @@ echo "card $(cat /sys/class/net/eth0/address) mtu $(cat /sys/class/net/eth0/mtu)
 DHCP = SETUP + "busybox udhcpc -i eth0 -s /lease -n -q -t 5 || exit 1\n"
 
 
-def start(context, script, nets, extra=(), wrapper=(), files=(), **changes):
-    """A guest with these cards that runs a script."""
+def make_guest(context, script, files=(), **changes):
+    """A guest that runs a script, with udhcpc's helper."""
     lease = context.path("lease")
     with open(lease, "w", encoding="ascii") as file:
         file.write(LEASE)
     os.chmod(lease, 0o755)
     initrd = guests.initramfs_with(context.path(f"{context.starts}.cpio"), NET_MODULES, script,
                                    [(lease, "/lease"), *files])
-    guest = Guest(guests.KERNELS["cloud"][1](), initrd, append="console=ttyS0 quiet vmmctl_action=script", **changes)
+    return Guest(guests.KERNELS["cloud"][1](), initrd, append="console=ttyS0 quiet vmmctl_action=script", **changes)
+
+
+def start(context, script, nets, extra=(), wrapper=(), files=(), **changes):
+    """The same with these cards, running."""
+    guest = make_guest(context, script, files, **changes)
     arguments = [argument for net in nets for argument in ("--net", net)]
     return context.start(guest, extra=[*arguments, *extra], wrapper=wrapper)
 
@@ -406,7 +411,14 @@ n=0; until ping -c 1 -W 1 10.9.0.1; do n=$((n + 1)); [ $n -lt 30 ] || exit 2; do
             raise BootError("the second script was told another name")
 
 
-def two_guests(context, first, second, second_wrapper=()):
+def start_qemu(context, script, arguments):
+    """A guest under QEMU, which proves that others understand us."""
+    guest = make_guest(context, script)
+    context.starts += 1
+    return Session(Qemu("pc").command(guest, arguments), context.path("qemu.log"))
+
+
+def two_guests(context, first, start_second):
     """Two guests on one network: ping, and a file with its checksum from one to the other."""
     need(context, "net")
     server = SETUP + """
@@ -426,7 +438,7 @@ echo bye | nc 10.8.0.1 99
     with start(context, server, [first]) as one:
         digest = one.expect(r"^digest (\w+) +-$", BOOT_TIMEOUT_S).group(1)
         one.expect("^listening$", END_TIMEOUT_S)
-        with start(context, client, [second], wrapper=second_wrapper) as two:
+        with start_second(client) as two:
             if two.expect(r"^digest (\w+) +-$", BOOT_TIMEOUT_S).group(1) != digest:
                 raise BootError("the file changed on the way")
             expect_script(two)
@@ -445,13 +457,26 @@ OTHER_MAC = "mac=02:76:6d:6d:00:99"
 @case("net-socket-stream")
 def net_socket_stream(context):
     path = context.path("socket")
-    two_guests(context, f"socket,listen={path}", f"socket,connect={path},{OTHER_MAC}")
+    two_guests(context, f"socket,listen={path}",
+               lambda script: start(context, script, [f"socket,connect={path},{OTHER_MAC}"]))
+
+
+@case("net-socket-qemu")
+def net_socket_qemu(context):
+    if not shutil.which("qemu-system-x86_64"):
+        raise Skip("no qemu-system-x86_64")
+    path = context.path("socket")
+    netdev = f"stream,id=n,server=off,addr.type=unix,addr.path={path}"
+    two_guests(context, f"socket,listen={path}",
+               lambda script: start_qemu(context, script, ["-netdev", netdev, "-device",
+                                                           f"virtio-net-pci,netdev=n,{OTHER_MAC}"]))
 
 
 @case("net-socket-datagrams")
 def net_socket_datagrams(context):
     one, two = context.path("a"), context.path("b")
-    two_guests(context, f"socket,local={one},remote={two}", f"socket,local={two},remote={one},{OTHER_MAC}")
+    two_guests(context, f"socket,local={one},remote={two}",
+               lambda script: start(context, script, [f"socket,local={two},remote={one},{OTHER_MAC}"]))
 
 
 @case("net-fd")
@@ -460,8 +485,9 @@ def net_fd(context):
     path = context.path("socket")
     program = ("import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
                "os.dup2(s.fileno(), 9); os.execvp(sys.argv[2], sys.argv[2:])")
-    two_guests(context, f"socket,listen={path}", f"fd,fd=9,{OTHER_MAC}",
-               [sys.executable, "-c", program, path])
+    two_guests(context, f"socket,listen={path}",
+               lambda script: start(context, script, [f"fd,fd=9,{OTHER_MAC}"],
+                                    wrapper=[sys.executable, "-c", program, path]))
 
 
 @case("net-reset")

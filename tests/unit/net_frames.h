@@ -123,7 +123,8 @@ static inline size_t frame_make(uint8_t *frame, const struct frame_spec *spec, c
 		frame[l4 + 13] = (uint8_t)spec->flags;
 		frame_put16(frame + l4 + 14, spec->window);
 	}
-	memcpy(frame + l4 + header, payload, len);
+	if (len > 0)
+		memcpy(frame + l4 + header, payload, len);
 	frame_put16(frame_checksum(frame),
 		    ~frame_add(frame_pseudo(frame, header + len), frame + l4, header + len) & 0xffff);
 	return l4 + header + len;
