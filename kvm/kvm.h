@@ -289,6 +289,8 @@ void kvm_exit_error(const struct accel_vcpu *vcpu, int code, struct err *err);
  * meanwhile. */
 int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err);
 int kvm_state_load(struct accel_vcpu *vcpu, const struct x86_cpu_state *state, struct err *err);
+/* Whether the CPU runs, is halted, or waits for its start-up. */
+enum x86_mp_state kvm_state_activity(struct accel_vcpu *vcpu);
 /* Gives KVM the local APIC's base, from which it derives CPUID's APIC bit. */
 int kvm_state_set_apic_base(struct accel_vcpu *vcpu, uint64_t apic_base, struct err *err);
 

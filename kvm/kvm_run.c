@@ -95,14 +95,18 @@ static bool kvm_vcpu_take(struct accel_vcpu *vcpu, uint32_t attention)
 	return atomic_fetch_and(&vcpu->attention, ~attention) & attention;
 }
 
-/* INIT first: it clears what was on its way. A start-up is for those who wait for it. */
+/*
+ * INIT first: it clears what was on its way. A start-up is for those who wait for it. With KVM's own local
+ * APICs both come only from an accelerator that had the CPU before, and had not yet carried them out.
+ */
 static int kvm_vcpu_take_signals(struct accel_vcpu *vcpu, struct err *err)
 {
 	int code = 0;
 
 	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_INIT))
 		code = kvm_reset(vcpu, err);
-	if (code == 0 && kvm_vcpu_take(vcpu, KVM_ATTENTION_SIPI) && vcpu->mp_state == X86_MP_WAIT_FOR_SIPI)
+	if (code == 0 && kvm_vcpu_take(vcpu, KVM_ATTENTION_SIPI) &&
+	    kvm_state_activity(vcpu) == X86_MP_WAIT_FOR_SIPI)
 		code = kvm_reset_startup(vcpu, atomic_load(&vcpu->sipi_vector), err);
 	if (code < 0 || vcpu->mp_state == X86_MP_WAIT_FOR_SIPI)
 		return code;

@@ -297,6 +297,15 @@ static struct kvm_debugregs kvm_debug_load(const struct x86_cpu_state *state)
 	};
 }
 
+enum x86_mp_state kvm_state_activity(struct accel_vcpu *vcpu)
+{
+	struct kvm_mp_state mp;
+
+	if (!kvm_has_lapic(vcpu->vm) || ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp) < 0)
+		return vcpu->mp_state;
+	return kvm_mp_save(&mp);
+}
+
 int kvm_state_save(struct accel_vcpu *vcpu, struct x86_cpu_state *state, struct err *err)
 {
 	struct kvm_state kvm = {0};

@@ -558,6 +558,28 @@ static void test_a_start_up_that_waits_is_in_the_state(void **state)
 	rig_destroy(rig);
 }
 
+/* An INIT and a start-up that another accelerator had latched, and not carried out, when it gave the CPU
+ * away. */
+static void test_a_start_up_that_was_handed_over(void **state)
+{
+	struct x86_cpu_state cpu;
+	struct err err = {0};
+	struct rig *rig = rig_with(ACCEL_IRQCHIP_KERNEL);
+
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &cpu, &err), 0);
+	cpu.mp_state = X86_MP_WAIT_FOR_SIPI;
+	assert_int_equal(kvm_accel_ops.state_set(rig->vcpu[0], &cpu, &err), 0);
+	/* out 0x11,al */
+	rig_code(rig, AP_GPA, (const uint8_t[]){0xe6, 0x11, 0xf4}, 3);
+	kvm_accel_ops.vcpu_startup(rig->vcpu[0], AP_GPA >> 12);
+	alarm(60);
+	rig_run(rig);
+	alarm(0);
+	assert_int_equal(kvm_accel_ops.state_get(rig->vcpu[0], &cpu, &err), 0);
+	assert_int_equal(cpu.segment[X86_CS].base, AP_GPA);
+	rig_destroy(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +600,7 @@ int main(void)
 		cmocka_unit_test(test_a_tsc_deadline_goes_along),
 		cmocka_unit_test(test_activity_there_and_back),
 		cmocka_unit_test(test_a_start_up_that_waits_is_in_the_state),
+		cmocka_unit_test(test_a_start_up_that_was_handed_over),
 	};
 
 	return cmocka_run_group_tests_name("kvm_chips", tests, NULL, NULL);
