@@ -309,8 +309,8 @@ static void host_assign_function(struct pci_host *host, struct pci_function *fun
 		uint64_t base;
 
 		if (bar->size == 0 ||
-		    (!(bar->is_64bit && host_place(&host->window[1], &used[1], bar->size, &base)) &&
-		     !host_place(&host->window[0], &used[0], bar->size, &base)))
+		    (!host_place(&host->window[0], &used[0], bar->size, &base) &&
+		     !(bar->is_64bit && host_place(&host->window[1], &used[1], bar->size, &base))))
 			continue;
 		pci_config_write(function, PCI_BAR0 + 4 * i, (uint32_t)base, 4);
 		if (bar->is_64bit)

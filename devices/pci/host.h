@@ -37,7 +37,8 @@ uint32_t pci_host_address_read(struct device *device);
 void pci_host_address_write(struct device *device, uint32_t value);
 
 /*
- * What firmware does: gives every BAR a place, in the first window those of 32 bits and in the second the
- * others as long as there is room, and enables decoding. After a reset, vCPUs parked.
+ * What firmware does: gives every BAR a place and enables decoding. The window below 4 GiB is filled first,
+ * which every guest reaches; BARs of 64 bits for which it has no room go to the other. After a reset, vCPUs
+ * parked.
  */
 void pci_host_assign_bars(struct device *device);

@@ -56,7 +56,7 @@ static void step(struct rig *rig, struct virtio_fuzz_input *input)
 	switch (op & 7) {
 	case 0: virtio_fuzz_poke(rig->guest->gmem, input); return;
 	case 1: access_at(mmio, ECAM + (SLOT << 15), 0x1000, input); return;
-	case 2: access_at(mmio, op & 8 ? HIGH : WINDOW, op & 16 ? 0x10000 : BAR_LEN, input); return;
+	case 2: access_at(mmio, op & 8 ? WINDOW : HIGH, op & 16 ? 0x10000 : BAR_LEN, input); return;
 	case 3: virtio_guest_run(rig->guest); return;
 	case 4: access_by_ports(rig, input); return;
 	case 5: pci_host_assign_bars(rig->host); return;

@@ -48,11 +48,8 @@ static void send_message(void *opaque, uint64_t address, uint32_t data)
 	board->data = data;
 }
 
-static void board_init(struct board *board)
+static void board_init_with(struct board *board, const struct pci_host_config *host)
 {
-	const struct pci_host_config host = {
-		.ecam_base = ECAM,
-		.window = {{.base = LOW, .size = LOW_SIZE}, {.base = HIGH, .size = HIGH_SIZE}}};
 	struct virtio_pci_config pci = {.slot = SLOT, .intx = {.set = set_line, .opaque = &board->line}};
 	struct device_env *env;
 
@@ -63,12 +60,21 @@ static void board_init(struct board *board)
 	env->pio = board->pio;
 	env->mmio = board->mmio;
 	env->msi = (struct msi_sink){.send = send_message, .opaque = board};
-	board->host = pci_host_create(env, &host, &board->guest->err);
+	board->host = pci_host_create(env, host, &board->guest->err);
 	assert_non_null(board->host);
 	board->guest->virtio = (struct virtio_device *)echo_create(board->guest);
 	pci.bus = pci_host_bus(board->host);
 	board->pci = virtio_pci_create(env, board->guest->virtio, &pci, &board->guest->err);
 	assert_non_null(board->pci);
+}
+
+static void board_init(struct board *board)
+{
+	const struct pci_host_config host = {
+		.ecam_base = ECAM,
+		.window = {{.base = LOW, .size = LOW_SIZE}, {.base = HIGH, .size = HIGH_SIZE}}};
+
+	board_init_with(board, &host);
 }
 
 static void board_release(struct board *board)
@@ -220,8 +226,30 @@ static void bars_are_sized_and_moved(void **state)
 	assert_int_equal(config_in(&board, PCI_BAR0, 4), 0xc);
 	assert_false(answers(&board, LOW));
 	pci_host_assign_bars(board.host);
-	assert_true(answers(&board, HIGH));
+	assert_true(answers(&board, LOW));
 	board_release(&board);
+	(void)state;
+}
+
+/* Firmware fills the window below 4 GiB, then the other; what fits nowhere stays where it is not decoded. */
+static void firmware_places_bars(void **state)
+{
+	static const struct {
+		uint64_t low_size, high_size, base;
+	} cases[] = {{0x10000, 0x10000, LOW}, {0x4000, 0x10000, HIGH}, {0x4000, 0x4000, 0}};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct board board;
+		const struct pci_host_config host = {.ecam_base = ECAM,
+						     .window = {{.base = LOW, .size = cases[i].low_size},
+								{.base = HIGH, .size = cases[i].high_size}}};
+
+		board_init_with(&board, &host);
+		pci_host_assign_bars(board.host);
+		assert_int_equal(answers(&board, LOW), cases[i].base == LOW);
+		assert_int_equal(answers(&board, HIGH), cases[i].base == HIGH);
+		board_release(&board);
+	}
 	(void)state;
 }
 
@@ -235,12 +263,12 @@ static uint64_t in(struct board *board, unsigned offset, unsigned size)
 	return bus_read(board->mmio, HIGH + offset, size);
 }
 
-/* A driver's way through the common configuration, 4.1.4.3; firmware has placed the BAR at HIGH. */
+/* A driver's way through the common configuration, 4.1.4.3, with the BAR at HIGH. */
 static void drive(struct board *board)
 {
 	struct virtio_guest_queue *queue = &board->guest->queue[0];
 
-	pci_host_assign_bars(board->host);
+	place_bar(board, HIGH);
 	*queue = (struct virtio_guest_queue){.size = 16, .avail_wrap = true, .used_wrap = true};
 	queue->desc_gpa = virtio_guest_alloc(board->guest, 256, 16);
 	queue->driver_gpa = virtio_guest_alloc(board->guest, 64, 4);
@@ -488,7 +516,7 @@ static void crooked_accesses(void **state)
 	struct board board;
 
 	board_init(&board);
-	pci_host_assign_bars(board.host);
+	place_bar(&board, HIGH);
 	out(&board, 0x14, 3, 4);
 	out(&board, 0x13, 3, 2);
 	out(&board, 0x10, 0, 8);
@@ -511,6 +539,7 @@ int main(void)
 		cmocka_unit_test(configuration_space),
 		cmocka_unit_test(capabilities),
 		cmocka_unit_test(bars_are_sized_and_moved),
+		cmocka_unit_test(firmware_places_bars),
 		cmocka_unit_test(intx),
 		cmocka_unit_test(msix),
 		cmocka_unit_test(a_reset_forgets_vectors),
