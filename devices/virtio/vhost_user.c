@@ -3,7 +3,7 @@
  * vhost-user front end: a virtio device whose requests another process answers. The device model here has the
  * guest's rings; chains go on through rings of our own (vhost_ring.h), so the process meets neither hostile
  * rings nor packed ones, and what it writes is announced to guest memory's listeners. Why not the guest's own
- * rings: docs/decisions/0007-vhost-user-rings.md.
+ * rings: docs/decisions/0011-vhost-user-rings.md.
  *
  * When the process goes away, or answers what the protocol does not allow, the device wants a reset
  * (NEEDS_RESET), its requests are over, and a connection is tried again and again. A driver that resets the

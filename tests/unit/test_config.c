@@ -228,6 +228,76 @@ static void test_disks_from_flags_and_json(void **state)
 	machine_config_free(&config);
 }
 
+static void test_shares_and_sockets(void **state)
+{
+	struct machine_config config, copy;
+	const struct machine_share *shares;
+	const struct machine_vsock *vsock;
+	const struct machine_vhost_user *users;
+	struct err err;
+
+	assert_string_equal(
+		apply_words(&config,
+			    "--kernel k --share a,docs,readonly --share b,readonly --share c,tag=t "
+			    "--vsock cid=7,path=/v --vhost-user-blk /b,queues=2 --vhost-user-fs "
+			    "socket=/f,tag=x --vhost-user-net /n,mac=52:54:00:00:00:01",
+			    &err),
+		"");
+	assert_int_equal(machine_config_check(&config, &err), 0);
+	assert_int_equal(machine_config_copy(&copy, &config, &err), 0);
+	shares = copy.shares.item;
+	assert_int_equal(copy.shares.count, 3);
+	assert_string_equal(shares[0].path, "a");
+	assert_string_equal(shares[0].tag, "docs");
+	assert_true(shares[0].readonly && shares[1].readonly && !shares[2].readonly);
+	assert_null(shares[1].tag);
+	assert_string_equal(shares[2].tag, "t");
+	vsock = copy.vsock.item;
+	assert_int_equal(vsock->cid, 7);
+	assert_string_equal(vsock->path, "/v");
+	users = copy.vhost_user_fs.item;
+	assert_string_equal(users->socket, "/f");
+	assert_string_equal(users->tag, "x");
+	users = copy.vhost_user_blk.item;
+	assert_int_equal(users->queues, 2);
+	machine_config_free(&copy);
+	machine_config_free(&config);
+}
+
+static void test_mistakes_of_shares_and_sockets(void **state)
+{
+	/* What is wrong, and a part of what is said of it. The first must not become a share's tag. */
+	static const struct {
+		const char *words, *message;
+	} wrong[] = {
+		{"--share a,readnly", "readnly"},
+		{"--share a,t --share b,t", "two shares have the tag t"},
+		{"--vsock /v --vsock /w", "one socket device"},
+		{"--vsock cid=2,path=/v", "cid: 2"},
+		{"--vsock cid=5", "no path"},
+		{"--vhost-user-fs /f", "there is no tag"},
+		{"--vhost-user-net /n,mac=x", "no MAC address"},
+		{"--vhost-user-blk /b,queues=17", "queues"},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct machine_config config;
+		struct err err = {0};
+		char words[128];
+		const char *said;
+
+		snprintf(words, sizeof(words), "--kernel k %s", wrong[i].words);
+		said = apply_words(&config, words, &err);
+		if (!said[0]) {
+			assert_true(machine_config_check(&config, &err) < 0);
+			said = err.message;
+		}
+		if (!strstr(said, wrong[i].message))
+			fail_msg("%s: %s", wrong[i].words, said);
+		machine_config_free(&config);
+	}
+}
+
 static void test_flag_mistakes_name_the_flag(void **state)
 {
 	static const struct {
@@ -345,6 +415,8 @@ int main(void)
 		cmocka_unit_test(test_copy_is_equal_and_independent),
 		cmocka_unit_test(test_flags_set_fields),
 		cmocka_unit_test(test_disks_from_flags_and_json),
+		cmocka_unit_test(test_shares_and_sockets),
+		cmocka_unit_test(test_mistakes_of_shares_and_sockets),
 		cmocka_unit_test(test_flag_mistakes_name_the_flag),
 		cmocka_unit_test(test_check_names_flag_and_path),
 		cmocka_unit_test(test_lists_are_bounded),
