@@ -22,6 +22,7 @@
 #include "vmm/backend/net_stream.h"
 #include "vmm/backend/net_user_config.h"
 #include "vmm/base/err.h"
+#include "vmm/base/log.h"
 
 #define NET_PASST_PROGRAM     "passt"
 #define NET_PASST_MTU         65520 /* its default, which it also tells guests by DHCP */
@@ -208,6 +209,11 @@ static void net_passt_end(struct net_passt *passt)
 	waitpid(passt->pid, NULL, 0);
 }
 
+static void net_passt_on_lost(struct net_stream *stream)
+{
+	log_error("network card: passt went away; the link is down until the machine is started again");
+}
+
 static void net_passt_destroy(struct netdev *netdev)
 {
 	struct net_passt *passt = (struct net_passt *)netdev;
@@ -243,6 +249,7 @@ static struct netdev *net_passt_create(const struct netdev_env *env, const struc
 	if (code == 0)
 		code = config->socket ? net_passt_connect(passt, config, err)
 				      : net_passt_start(passt, config, err);
+	passt->stream.lost = net_passt_on_lost;
 	if (code == 0)
 		return &passt->stream.netdev;
 	net_passt_destroy(&passt->stream.netdev);
