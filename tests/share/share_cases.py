@@ -402,3 +402,31 @@ def vhost_user_net(context):
     expect("52:54:00:12:34:56" in output, f"the card has another address:\n{output}")
     expect("20 packets transmitted, 20 packets received" in output and "nobody-else" in output,
            f"the guest says:\n{output}")
+
+
+@case("pci-packed")
+def pci_packed(context):
+    """Folders, sockets and vhost-user devices over the other transport and the other layout of rings."""
+    share, image, path = context.path("share"), context.path("disk"), context.path("v")
+    os.mkdir(share)
+    write(os.path.join(share, "file"), b"over PCI\n")
+    write(image, random.Random(6).randbytes(4 << 20))
+    digests = []
+    peer, socket_path = storage_daemon(context, image)
+    with peer, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path + "_5000")
+        listener.listen()
+        threading.Thread(target=echo_until_end, args=(listener, digests), daemon=True).start()
+        output = context.run(
+            f"ls /sys/bus/pci/drivers/virtio-pci | grep -c 0000\n{MOUNT} share0 /mnt && cat /mnt/file\n"
+            "cp /mnt/file /mnt/copy && sync\nvsock-tool send 5000 300000 && echo socket-ok\n"
+            "dd if=/dev/vda bs=1M 2>/dev/null | sha256sum\n",
+            ["virtio_pci", *MODULES_9P, *VSOCK_MODULES, "virtio_blk"],
+            ["--virtio-transport", "pci", "--virtio-ring", "packed", "--share", share, "--vsock", path,
+             "--vhost-user-blk", socket_path], additions=[vsock_tool(context)])
+    with open(image, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    for wanted in ("3", "over PCI", "socket-ok", digest + "  -"):
+        expect(wanted in output.split("\n"), f"'{wanted}' is missing:\n{output}")
+    with open(os.path.join(share, "copy"), "rb") as file:
+        expect(file.read() == b"over PCI\n", "the guest's file has other bytes")
