@@ -70,7 +70,9 @@ def payloads_expect(session):
     """All pass. What a program skips, it skips for want of something in the kernel: the remark names it."""
     start = session.seen
     for name in PROGRAMS:
-        session.expect(f"^payloads of {name}: status 0$", CASE_TIMEOUT_S)
+        status = session.expect(f"^payloads of {name}: status (\\d+)$", CASE_TIMEOUT_S).group(1)
+        if status != "0":
+            raise monitors.BootError(f"{name} ended with status {status}")
     text = session.text[start:session.seen]
     passed = sum(int(number) for number in re.findall(r"^\[  PASSED  \] (\d+) test", text, re.MULTILINE))
     skipped = sorted(set(re.findall(r"^\[  SKIPPED \] (test_\w+)$", text, re.MULTILINE)))
