@@ -21,7 +21,7 @@ from system_cases import check_file_system
 
 def busybox_root(folder):
     """A root file system of a busybox, made without root's rights."""
-    for name in ("bin", "dev", "proc", "sys", "run", "tmp", "etc", "mnt", "root"):
+    for name in ("bin", "dev", "proc", "sys", "run", "tmp", "etc", "mnt", "root", "home"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     busybox = guests.debian_file("busybox-static")
     subprocess.run(["cp", busybox, os.path.join(folder, "bin/busybox")], check=True)
@@ -88,8 +88,8 @@ def run_command(context):
                  "out\n/bin\n1000\n100 29\n/tmp\na  b\nroot:x:0:0:root:/root:/bin/sh\n")
     expect_equal("standard error", result.stderr.decode(), "err\nsh: can't create /tmp/new: Permission denied\n"
                  if os.geteuid() == 0 else result.stderr.decode())
-    runner.run("sh", "-c", "echo mine > /root/new")
-    with open(os.path.join(runner.root, "root/new"), encoding="ascii") as file:
+    runner.run("sh", "-c", "echo mine > /home/new")
+    with open(os.path.join(runner.root, "home/new"), encoding="ascii") as file:
         expect_equal("the file that the guest wrote", file.read(), "mine\n")
     runner.check_nothing_left()
 
@@ -223,14 +223,14 @@ def run_image(context):
         os.unlink(image)
     subprocess.run(["/usr/sbin/mke2fs", "-q", "-q", "-t", "ext4", "-d", runner.root, image, "32M"], check=True,
                    stdout=subprocess.DEVNULL)
-    runner.run("sh", "-c", "echo kept > /root/kept", options=["--rootfs", image])
+    runner.run("sh", "-c", "echo kept > /home/kept", options=["--rootfs", image])
     check_file_system(image)
     before = hashlib.sha256(open(image, "rb").read()).hexdigest()
-    result = runner.run("sh", "-c", "cat /root/kept; echo lost > /root/lost; cat /root/lost",
+    result = runner.run("sh", "-c", "cat /home/kept; echo lost > /home/lost; cat /home/lost",
                         options=["--rootfs", image + ",overlay"])
     expect_equal("standard output", result.stdout.decode(), "kept\nlost\n")
     expect_equal("the image", hashlib.sha256(open(image, "rb").read()).hexdigest(), before)
-    result = runner.run("sh", "-c", "echo no > /root/no", options=["--rootfs", image + ",readonly"], status=1)
+    result = runner.run("sh", "-c", "echo no > /home/no", options=["--rootfs", image + ",readonly"], status=1)
     if not re.search("Read-only", result.stderr.decode()):
         raise BootError(f"the message is {result.stderr.decode()!r}")
     runner.check_nothing_left()

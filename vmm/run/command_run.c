@@ -282,7 +282,7 @@ static int run_configured(const struct cli_command *command, const struct cli_se
 
 int command_run(const struct cli_command *command, int argc, char **argv)
 {
-	static char *no_words[] = {NULL};
+	char *no_words[] = {NULL};
 	int own = run_split(argc, argv);
 	struct machine_config config;
 	struct run_options options = {0};
