@@ -132,9 +132,9 @@ def assist_case(options, _folder):
     """A KVM that gives up on instructions of this very kernel: without the assist the boot ends in an error."""
     if "interprets" not in need_kvm(options):
         raise Skip("this host's KVM executes everything")
-    command = [options.vmmctl, "boot", "--accel", "kvm", "--cpu", "x86-64", "--mem", "96M", "--log-level", "info",
-               "--kernel", guests.vmlinux("linux-image-cloud-amd64"), "--initrd", guests.initramfs(),
-               "--append", "console=ttyS0 mitigations=off noxsave vmmctl_action=marker"]
+    command = [options.vmmctl, "boot", "--accel", "kvm", "--irqchip", "off", "--cpu", "x86-64", "--mem", "96M", "--log-level", "info",
+               "--kernel", guests.KERNELS["cloud"][1](), "--initrd", guests.initramfs(),
+               "--append", "console=ttyS0 earlyprintk=ttyS0 mitigations=off noxsave vmmctl_action=marker"]
     with monitors.Session(command, os.path.join(options.logs, "assist.log")) as session:
         session.expect(r"CPU 0: kvm cannot emulate .*; tcg does it: rip=.* lock cmpxchg16b ", TIMEOUT_S)
         session.expect("^" + guests.MARKER + "$", TIMEOUT_S)

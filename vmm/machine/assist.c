@@ -289,6 +289,8 @@ enum accel_exit assist_execute(struct machine_vcpu *vcpu, const struct err *why,
 	 * APICs is helped for longer than one block without them could be. */
 	if ((machine->vcpu_count > 1 && assist_is_shadowed(assist.host)) ||
 	    (!assist_has_pins(machine) && assist_host_interprets(machine))) {
+		log_limited(&vcpu->assist.limit, LOG_INFO, "CPU %u: %s; the machine is lent to %s",
+			    vcpu->index, why->message, assist.helper->ops->name);
 		machine_run_lend(machine);
 		return ACCEL_EXIT_KICKED;
 	}
