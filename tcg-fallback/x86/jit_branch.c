@@ -84,18 +84,18 @@ void jit_exits_emit(struct jit_translation *t)
 		if (t->code.overflow)
 			return;
 		asm_bind(t->exit[i].jump, t->code.at);
-		if (!exit->saved)
-			jit_flags_save(t);
 		if (t->jit->verify)
 			exit->kind = JIT_EXIT_PLAIN;
 		if (exit->kind == JIT_EXIT_CROSS) {
+			if (!exit->saved)
+				jit_flags_save(t);
 			emit_cross(t, exit);
 			continue;
 		}
 		if (exit->kind == JIT_EXIT_PAGE)
 			exit->jump = t->exit[i].jump;
 		asm_mov_imm64(&t->code, ASM_R14, (uintptr_t)exit);
-		asm_jmp_to(&t->code, t->jit->thunk_exit);
+		asm_jmp_to(&t->code, exit->saved ? t->jit->thunk_exit : t->jit->thunk_exit_native);
 	}
 }
 

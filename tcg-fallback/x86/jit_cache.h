@@ -110,7 +110,8 @@ struct x86_jit {
 	uint8_t *next;  /* where the next block is written */
 	uint8_t *first; /* after the thunks */
 	const struct jit_exit *(*enter)(const void *body);
-	const uint8_t *thunk_exit, *thunk_exit_rip, *thunk_access, *thunk_call, *thunk_probe, *thunk_miss;
+	const uint8_t *thunk_exit, *thunk_exit_native, *thunk_exit_rip, *thunk_access, *thunk_call,
+		*thunk_probe, *thunk_miss;
 	uint8_t *pool;
 	size_t pool_used;
 	struct jit_side *side;
@@ -150,6 +151,8 @@ bool jit_block_enter(struct x86_jit *jit, struct jit_block *block);
 
 /* Writes the thunks at the beginning of the code memory. jit_thunk.c */
 bool jit_thunks_make(struct x86_cpu *cpu);
+/* Appends the saving of native flags, by way of r15. jit_thunk.c */
+void jit_emit_save(struct asm_code *code);
 /* Appends the look-up of the linear address in r13 in the jump cache: goes there, or to `miss` with r13 and
  * r14 as found. Flags are saved. jit_thunk.c */
 void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]);

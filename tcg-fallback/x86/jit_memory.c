@@ -8,15 +8,7 @@
 
 void jit_flags_save(struct jit_translation *t)
 {
-	static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
-	struct asm_op store = {.opcode = 0x89, .prefix66 = true, .reg = ASM_RAX};
-	struct asm_rm flags = JIT_FIELD(jit_flags);
-
-	asm_mov_rr(&t->code, true, ASM_R15, ASM_RAX);
-	for (unsigned i = 0; i < sizeof(lahf_seto); i++)
-		asm_byte(&t->code, lahf_seto[i]);
-	asm_insn(&t->code, &store, &flags);
-	asm_mov_rr(&t->code, true, ASM_RAX, ASM_R15);
+	jit_emit_save(&t->code);
 }
 
 /* add al, 0x7f gives OF back: it overflows when AL is 1. */

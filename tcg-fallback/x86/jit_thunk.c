@@ -77,6 +77,19 @@ static void make_enter(struct asm_code *code)
 	asm_jmp_reg(code, ASM_R15);
 }
 
+void jit_emit_save(struct asm_code *code)
+{
+	static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+	struct asm_op store = {.opcode = 0x89, .prefix66 = true, .reg = ASM_RAX};
+	struct asm_rm flags = FIELD(jit_flags);
+
+	asm_mov_rr(code, true, ASM_R15, ASM_RAX);
+	for (unsigned i = 0; i < sizeof(lahf_seto); i++)
+		asm_byte(code, lahf_seto[i]);
+	asm_insn(code, &store, &flags);
+	asm_mov_rr(code, true, ASM_RAX, ASM_R15);
+}
+
 /* r14: the struct jit_exit. */
 static void make_exit(struct asm_code *code)
 {
@@ -179,6 +192,9 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	asm_store(&code, true, FIELD(rip), ASM_R13);
 	jit->thunk_exit = code.at;
 	make_exit(&code);
+	jit->thunk_exit_native = code.at;
+	jit_emit_save(&code);
+	asm_jmp_to(&code, jit->thunk_exit);
 	jit->thunk_access = code.at;
 	make_call(cpu, &code, (uintptr_t)x86_jit_access);
 	jit->thunk_call = code.at;

@@ -208,7 +208,7 @@ const struct option machine_options[] = {
 	 .help = "Whether tcg translates hot code to host code: off, on, or verify[=N], which compares one "
 		 "of "
 		 "N blocks with the interpreter (one CPU only)",
-	 .default_text = "off",
+	 .default_text = "on",
 	 .choice = config_jits},
 	{.path = "machine.board",
 	 .flag = "--machine",
@@ -436,7 +436,7 @@ int machine_config_init(struct machine_config *config, struct err *err)
 		.board = strdup("microvm"),
 		.cpu_model = strdup("x86-64-v2"),
 		.accel = strdup("auto"),
-		.jit = strdup("off"),
+		.jit = strdup("on"),
 	};
 	if (config->board && config->cpu_model && config->accel && config->jit &&
 	    option_set_text(config_row("serial"), config, "stdio", err) == 0)
