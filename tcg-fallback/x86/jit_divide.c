@@ -54,5 +54,5 @@ void jit_divide_emit(struct jit_translation *t, const struct jit_insn *insn)
 		return;
 	emit_guards(t, insn, divisor, stub);
 	asm_insn(&t->code, &divide, &divisor);
-	t->flags = JIT_FLAGS_NATIVE;
+	jit_flags_made(t);
 }

@@ -58,6 +58,7 @@ struct jit_translation {
 	unsigned mode;
 	bool failed; /* no memory for something */
 	enum jit_flags_state flags;
+	bool flags_kept;    /* native, and what is saved is still the same */
 	bool sse_checked;   /* the code has made sure that SSE is on */
 	unsigned count, at; /* instructions, and the one being made */
 	struct jit_insn insn[JIT_BLOCK_INSNS];
@@ -100,6 +101,12 @@ void jit_flags_restore(struct jit_translation *t);
 void jit_flags_spare(struct jit_translation *t, uint32_t wanted);
 /* What follows needs native flags. */
 void jit_flags_need(struct jit_translation *t);
+/* New flags have been made. */
+static inline void jit_flags_made(struct jit_translation *t)
+{
+	t->flags = JIT_FLAGS_NATIVE;
+	t->flags_kept = false;
+}
 /* The flags that the instruction needs from before it: read, or passed on. */
 static inline uint32_t jit_flags_wanted(const struct jit_insn *insn)
 {

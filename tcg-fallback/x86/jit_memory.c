@@ -27,6 +27,8 @@ void jit_flags_restore(struct jit_translation *t)
 
 void jit_flags_spare(struct jit_translation *t, uint32_t wanted)
 {
+	if (t->flags == JIT_FLAGS_NATIVE && t->flags_kept)
+		t->flags = JIT_FLAGS_SAVED;
 	if (t->flags == JIT_FLAGS_SAVED)
 		return;
 	if (t->flags == JIT_FLAGS_NATIVE && wanted) {
@@ -39,8 +41,10 @@ void jit_flags_spare(struct jit_translation *t, uint32_t wanted)
 
 void jit_flags_need(struct jit_translation *t)
 {
-	if (t->flags == JIT_FLAGS_SAVED)
+	if (t->flags == JIT_FLAGS_SAVED) {
 		jit_flags_restore(t);
+		t->flags_kept = true;
+	}
 	t->flags = JIT_FLAGS_NATIVE;
 }
 

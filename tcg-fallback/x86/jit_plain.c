@@ -465,5 +465,5 @@ void jit_plain_emit(struct jit_translation *t, const struct jit_insn *insn)
 	else
 		emit_short(t, in);
 	if (insn->may)
-		t->flags = JIT_FLAGS_NATIVE;
+		jit_flags_made(t);
 }
