@@ -19,14 +19,23 @@ static void entries_clear(struct x86_tlb_entry *entries, size_t count)
 		entries[i].rd = entries[i].wr = entries[i].ex = TLB_EMPTY;
 }
 
+static unsigned filter_hash(uint64_t number)
+{
+	return (unsigned)(number * 0x9e3779b97f4a7c15ull >> (64 - TLB_FILTER_BITS));
+}
+
 static void filter_add(struct x86_tlb_filter *filter, uint64_t number)
 {
-	filter->bits[number >> 6 & 15] |= (uint64_t)1 << (number & 63);
+	unsigned hash = filter_hash(number);
+
+	filter->bits[hash >> 6] |= (uint64_t)1 << (hash & 63);
 }
 
 static bool filter_has(const struct x86_tlb_filter *filter, uint64_t number)
 {
-	return filter->bits[number >> 6 & 15] >> (number & 63) & 1;
+	unsigned hash = filter_hash(number);
+
+	return filter->bits[hash >> 6] >> (hash & 63) & 1;
 }
 
 struct x86_tlb *x86_tlb_create(void)

@@ -57,8 +57,11 @@ struct x86_tlb_table {
 	uint64_t info[TLB_ENTRIES];
 };
 
+/* Numbers of pages, with few false hits: a hit makes links to all code of the space worthless, and Linux
+ * flushes single pages by the hundred at each fork and exec. The kernel executes some 2000 pages. */
+#define TLB_FILTER_BITS 14
 struct x86_tlb_filter {
-	uint64_t bits[16];
+	uint64_t bits[1u << (TLB_FILTER_BITS - 6)];
 };
 
 struct x86_tlb_space {
