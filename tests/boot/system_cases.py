@@ -51,7 +51,7 @@ def debian_login(context):
         failed = session.expect(r"([\s\S]*?)^end-of-list$", BOOT_TIMEOUT_S).group(1).strip()
         if state != "running":
             raise BootError(f"systemd is {state}: {failed}")
-        session.send("date > /root/was-here; uptime; poweroff\n")
+        session.send("date > /home/was-here; uptime; poweroff\n")
         session.expect_exit(0, BOOT_TIMEOUT_S + END_TIMEOUT_S)
         session.expect_no_trouble()
     check_file_system(image)
