@@ -207,3 +207,16 @@ void expect_access(const struct rig *rig, unsigned index, struct access expected
 	if (expected.is_write)
 		assert_int_equal(rig->log[index].value, expected.value);
 }
+
+bool rig_has_irqchip(enum accel_irqchip irqchip)
+{
+	return kvm_accel_ops.irqchips() >> irqchip & 1;
+}
+
+struct rig *rig_with_irqchip(enum accel_irqchip irqchip)
+{
+	need_kvm();
+	if (!rig_has_irqchip(irqchip))
+		skip();
+	return rig_create_as(1, (struct accel_vm_config){.irqchip = irqchip});
+}

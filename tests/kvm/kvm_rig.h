@@ -61,3 +61,7 @@ void rig_enter(struct rig *rig);
 /* Runs CPU 0 until the guest writes to DONE_PORT. */
 void rig_run(struct rig *rig);
 void expect_access(const struct rig *rig, unsigned index, struct access expected);
+
+/* Whether this host's KVM can have the controllers so; a rig with one CPU and them, or a skip. */
+bool rig_has_irqchip(enum accel_irqchip irqchip);
+struct rig *rig_with_irqchip(enum accel_irqchip irqchip);

@@ -75,7 +75,8 @@ def program_case(name):
     return f"/{name} 2>&1; echo payloads of {name}: status $?", lambda session: program_expect(session, name)
 
 
-PROGRAMS = {"payloads": "test_kvm", "controllers": "test_kvm_chips", "memory": "test_kvm_memory", "states": "test_handover"}
+PROGRAMS = {"payloads": "test_kvm", "controllers": "test_kvm_chips",
+            "controller-states": "test_kvm_chip_states", "memory": "test_kvm_memory", "states": "test_handover"}
 
 
 # How /dev/kvm is spoiled (refuse.c), and what vmmctl then says.
