@@ -5,6 +5,7 @@
  * sees to it that CPUs which are written to within a second agree. Documentation/virt/kvm/devices/vcpu.rst,
  * 4, and api.rst, KVM_GET_CLOCK.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -65,6 +66,14 @@ static uint64_t kvm_clock_distance(uint64_t a, uint64_t b)
 	return a - b < b - a ? a - b : b - a;
 }
 
+/* CPUID 80000007 EDX bit 8. */
+static bool kvm_clock_host_is_invariant(void)
+{
+	unsigned eax, ebx, ecx, edx;
+
+	return __get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) && (edx & 1u << 8);
+}
+
 int kvm_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err *err)
 {
 	struct kvm_clock_data paravirtual = {0};
@@ -84,6 +93,9 @@ int kvm_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err
 		clock->host_tsc = __rdtsc();
 		clock->tsc = clock->host_tsc + (uint64_t)offset;
 	}
+	/* CPUs of a host without an invariant counter may disagree: then only its clock is common to all. */
+	if (!kvm_clock_host_is_invariant())
+		clock->host_tsc = 0;
 	clock->monotonic_ns = clock_monotonic_ns();
 	return 0;
 }

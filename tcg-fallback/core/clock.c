@@ -36,11 +36,6 @@ static uint64_t counter(void)
 	_mm_lfence();
 	return __rdtsc();
 }
-
-static uint64_t host_counter(void)
-{
-	return __rdtsc();
-}
 #else
 static bool tsc_is_invariant(void)
 {
@@ -50,11 +45,6 @@ static bool tsc_is_invariant(void)
 static uint64_t counter(void)
 {
 	return monotonic_ns();
-}
-
-static uint64_t host_counter(void)
-{
-	return 0;
 }
 #endif
 
@@ -123,7 +113,7 @@ void x86_clock_get(struct x86_cpu *cpu, struct x86_clock_point *point)
 
 	*point = (struct x86_clock_point){
 		.monotonic_ns = native ? monotonic_ns() : count,
-		.host_tsc = native ? count : host_counter(),
+		.host_tsc = native ? count : 0, /* CPUs of such a host may disagree */
 		.tsc = x86_clock_tsc_at(cpu, count),
 		.pvclock_ns = cpu->vm->pvclock_ns + span_ns(cpu, count - cpu->vm->pvclock_counter),
 	};
