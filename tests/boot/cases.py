@@ -338,6 +338,19 @@ def resident_memory_jit(context):
     resident_at_the_marker(context, ("--jit", "on"), 64)
 
 
+@case("jit-verify")
+def jit_verify(context):
+    """One of a hundred translated blocks is replayed in the interpreter, all the way through a boot."""
+    if context.monitor.name != "vmmctl":
+        raise Skip("there is nothing to be verified")
+    with context.start(cloud("marker"), extra=("--jit", "verify=100")) as session:
+        session.expect("^" + guests.MARKER + "$", BOOT_TIMEOUT_S)
+        session.expect_exit(0, BOOT_TIMEOUT_S)
+        session.expect_no_trouble()
+        if "jit mismatch" in session.text:
+            raise BootError("translated code and interpreter disagree")
+
+
 # What a dynamically linked program reads before main, and what libc reads of the kernel.
 LIBRARY_PATHS = re.compile(r"^(/lib/|/usr/lib|/lib64/|/etc/ld\.so|/proc/(self|thread-self|\d+)/|/sys/devices/system/cpu|"
                            r"/proc/(cpuinfo|meminfo|stat)$|/dev/(u?random|null|tty|kvm|ptmx)$|/etc/localtime$|/usr/share/zoneinfo)")

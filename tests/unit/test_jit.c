@@ -223,7 +223,7 @@ struct outcome {
 	enum x86_exit exit;
 	uint64_t r[16], rip;
 	uint8_t data[0x4000];
-	uint64_t blocks, mismatches;
+	uint64_t blocks, mismatches, verified;
 };
 
 static void run_program(const struct program *program, const char *mode, uint64_t code,
@@ -244,6 +244,7 @@ static void run_program(const struct program *program, const char *mode, uint64_
 	memcpy(outcome->data, rig.ram + RIG_DATA, 0x2000);
 	memcpy(outcome->data + 0x2000, rig.ram + RIG_DATA + 0x100000, 0x2000);
 	outcome->blocks = jit_counter(rig.vm, "jit_blocks");
+	outcome->verified = jit_counter(rig.vm, "jit_verified");
 	outcome->mismatches = jit_counter(rig.vm, "jit_mismatches");
 	rig_free(&rig);
 }
@@ -265,6 +266,8 @@ static void random_programs_end_alike(void **state)
 		run_program(&program, "on", code, &translated);
 		run_program(&program, "verify", code, &verified);
 		assert_int_equal(verified.mismatches, 0);
+		assert_true(verified.verified > 0);
+		verified.verified = 0;
 		blocks += translated.blocks;
 		plain.blocks = translated.blocks = verified.blocks = 0;
 		assert_memory_equal(&plain, &translated, sizeof(plain));
