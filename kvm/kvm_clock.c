@@ -19,7 +19,10 @@
 #define MSR_TSC 0x10
 
 #define KVM_CLOCK_ATTEMPTS 5   /* reading two clocks together: the host may interrupt */
-#define KVM_CLOCK_SLACK_US 200 /* what a TSC may be off before it counts as not set */
+#define KVM_CLOCK_SLACK_US 200 /* what a TSC may be off before it is set once more */
+/* What it may be off at last: a host that takes long to set it is late, one that ignores it is off by more.
+ */
+#define KVM_CLOCK_WRONG_US 10000
 
 static int kvm_clock_offset(struct accel_vcpu *vcpu, unsigned long request, int64_t *offset)
 {
@@ -32,9 +35,9 @@ static int kvm_clock_offset(struct accel_vcpu *vcpu, unsigned long request, int6
 	return ioctl(vcpu->fd, request, &attr) < 0 ? -errno : 0;
 }
 
-static uint64_t kvm_clock_slack(const struct accel_vcpu *vcpu)
+static uint64_t kvm_clock_ticks(const struct accel_vcpu *vcpu, unsigned us)
 {
-	return vcpu->tsc_hz / 1000000 * KVM_CLOCK_SLACK_US;
+	return vcpu->tsc_hz / 1000000 * us;
 }
 
 /* Guest's TSC and host's at one moment: of some attempts the one with the shortest time between, and of that
@@ -89,7 +92,8 @@ int kvm_clock_get(struct accel_vcpu *vcpu, struct accel_clock *clock, struct err
 		return code;
 	/* The exact offset, from a KVM that tells the truth about it. */
 	if (kvm_clock_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset) == 0 &&
-	    kvm_clock_distance(clock->host_tsc + (uint64_t)offset, clock->tsc) < kvm_clock_slack(vcpu)) {
+	    kvm_clock_distance(clock->host_tsc + (uint64_t)offset, clock->tsc) <
+		    kvm_clock_ticks(vcpu, KVM_CLOCK_SLACK_US)) {
 		clock->host_tsc = __rdtsc();
 		clock->tsc = clock->host_tsc + (uint64_t)offset;
 	}
@@ -108,12 +112,12 @@ static uint64_t kvm_clock_tsc_now(const struct accel_vcpu *vcpu, const struct ac
 	return clock->tsc + muldiv64(clock_monotonic_ns() - clock->monotonic_ns, vcpu->tsc_hz, NS_PER_S);
 }
 
-static bool kvm_clock_is_set(struct accel_vcpu *vcpu, const struct accel_clock *clock)
+static bool kvm_clock_is_set(struct accel_vcpu *vcpu, const struct accel_clock *clock, unsigned slack_us)
 {
 	uint64_t tsc;
 
 	return kvm_msr_get(vcpu, MSR_TSC, &tsc) &&
-	       kvm_clock_distance(tsc, kvm_clock_tsc_now(vcpu, clock)) < kvm_clock_slack(vcpu);
+	       kvm_clock_distance(tsc, kvm_clock_tsc_now(vcpu, clock)) < kvm_clock_ticks(vcpu, slack_us);
 }
 
 static int kvm_clock_set_tsc(struct accel_vcpu *vcpu, const struct accel_clock *clock, struct err *err)
@@ -121,14 +125,14 @@ static int kvm_clock_set_tsc(struct accel_vcpu *vcpu, const struct accel_clock *
 	int64_t offset = (int64_t)(clock->tsc - clock->host_tsc);
 
 	if (clock->host_tsc && kvm_clock_offset(vcpu, KVM_SET_DEVICE_ATTR, &offset) == 0 &&
-	    kvm_clock_is_set(vcpu, clock))
+	    kvm_clock_is_set(vcpu, clock, KVM_CLOCK_SLACK_US))
 		return 0;
 	for (int i = 0; i < KVM_CLOCK_ATTEMPTS; i++) {
-		if (kvm_clock_is_set(vcpu, clock))
+		if (kvm_clock_is_set(vcpu, clock, KVM_CLOCK_SLACK_US))
 			return 0;
 		kvm_msr_set(vcpu, MSR_TSC, kvm_clock_tsc_now(vcpu, clock), NULL);
 	}
-	return kvm_clock_is_set(vcpu, clock)
+	return kvm_clock_is_set(vcpu, clock, KVM_CLOCK_WRONG_US)
 		       ? 0
 		       : err_set(err, -ENOTSUP, "kvm: the TSC of CPU %u cannot be set", vcpu->index);
 }

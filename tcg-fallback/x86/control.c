@@ -72,14 +72,17 @@ static void pdptrs_load(struct x86_cpu *cpu, uint64_t cr3)
 		cpu->pdptr[i] = pdptr[i];
 }
 
-/* Entering long mode: PAE must be on, CS must not be 64-bit, TR must not hold a 16-bit TSS. Intel SDM vol.
- * 3, 9.8.5. */
+/*
+ * Entering long mode: PAE must be on, CS must not be 64-bit, and on Intel's CPUs TR must not hold a 16-bit
+ * TSS. Intel SDM vol. 3, 9.8.5; AMD APM vol. 2, 14.6.1. AMD's hold one after an INIT, which KVM tells when it
+ * hands a CPU over.
+ */
 static void check_paging_on(struct x86_cpu *cpu)
 {
 	if (!(cpu->efer & EFER_LME))
 		return;
 	if (!(cpu->cr4 & CR4_PAE) || (cpu->seg[SEG_CS].attributes & SEG_ATTR_L) ||
-	    SEG_ATTR_TYPE(cpu->seg[SEG_TR].attributes) == X86_TYPE_TSS16_BUSY)
+	    (x86_vendor_is_intel(cpu) && SEG_ATTR_TYPE(cpu->seg[SEG_TR].attributes) == X86_TYPE_TSS16_BUSY))
 		x86_raise_gp(cpu);
 }
 

@@ -169,12 +169,16 @@ class Session:
         return bool(data)
 
     def expect(self, pattern, timeout):
-        """Waits until the pattern shows in what no earlier expect has consumed; returns the match."""
+        """
+        Waits until the pattern shows in what no earlier expect has consumed; returns the match. One that ends with $ is
+        looked for in whole lines, since the last one may still be on its way.
+        """
         deadline = time.monotonic() + timeout
         regex = re.compile(pattern, re.MULTILINE)
         alive = True
         while True:
-            match = regex.search(self.text, self.seen)
+            end = self.text.rfind("\n") + 1 if alive and pattern.endswith("$") else len(self.text)
+            match = regex.search(self.text, self.seen, end)
             if match:
                 self.seen = match.end()
                 return match

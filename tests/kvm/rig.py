@@ -83,7 +83,7 @@ class Rig:
             command = [QEMU, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus),
                        "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none",
                        "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", self._initramfs(modules),
-                       "-append", "console=ttyS0 quiet loglevel=4 panic=-1"]
+                       "-append", "console=ttyS0 tsc=reliable quiet loglevel=4 panic=-1"]
             self.session = monitors.Session(command, self.log_path)
             self.session.__enter__()
         except BaseException:
