@@ -238,13 +238,19 @@ static void deliver(struct x86_cpu *cpu)
 	x86_code_segments_changed(cpu);
 }
 
+/* Every way in begins so: whoever ran on this thread meanwhile (KVM, for one) has left nothing to rely on. */
+static void enter(struct x86_cpu *cpu)
+{
+	x86_vm_enter(cpu);
+	if (cpu->jit)
+		x86_jit_thread(cpu);
+}
+
 enum x86_exit x86_cpu_run(struct x86_cpu *cpu)
 {
 	sigjmp_buf unwind;
 
-	x86_vm_enter(cpu);
-	if (cpu->jit)
-		x86_jit_thread(cpu);
+	enter(cpu);
 	cpu->unwind = &unwind;
 	if (sigsetjmp(unwind, 0) == 1)
 		deliver(cpu);
@@ -261,7 +267,7 @@ enum x86_exit x86_cpu_run_blocks(struct x86_cpu *cpu, unsigned count)
 	volatile unsigned left = count;
 	volatile bool leave = false;
 
-	x86_vm_enter(cpu);
+	enter(cpu);
 	cpu->unwind = &unwind;
 	x86_cpu_post(cpu, ATTENTION_BLOCK);
 	if (sigsetjmp(unwind, 0) == 1)
@@ -281,7 +287,7 @@ enum x86_exit x86_cpu_step(struct x86_cpu *cpu)
 	sigjmp_buf unwind;
 	volatile bool leave = false;
 
-	x86_vm_enter(cpu);
+	enter(cpu);
 	cpu->unwind = &unwind;
 	switch (sigsetjmp(unwind, 0)) {
 	case 0:
