@@ -134,7 +134,8 @@ def assist_case(options, _folder):
         raise Skip("this host's KVM executes everything")
     command = [options.vmmctl, "boot", "--accel", "kvm", "--irqchip", "off", "--cpu", "x86-64", "--mem", "96M", "--log-level", "info",
                "--kernel", guests.KERNELS["cloud"][1](), "--initrd", guests.initramfs(),
-               "--append", "console=ttyS0 earlyprintk=ttyS0 mitigations=off noxsave vmmctl_action=marker"]
+               "--append", "console=ttyS0 earlyprintk=ttyS0 mitigations=off noxsave nosoftlockup "
+               "rcupdate.rcu_cpu_stall_suppress=1 vmmctl_action=marker"]
     with monitors.Session(command, os.path.join(options.logs, "assist.log")) as session:
         session.expect(r"CPU 0: kvm cannot emulate .*; tcg does it: rip=.* lock cmpxchg16b ", TIMEOUT_S)
         session.expect("^" + guests.MARKER + "$", TIMEOUT_S)
