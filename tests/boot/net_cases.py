@@ -189,6 +189,8 @@ ping -c 2 -W 5 10.0.2.2 || exit 2
 wget -q -O /f http://10.0.2.2:{web}/f && echo "digest $(md5sum < /f)" || exit 3
 nc 10.0.2.2 {sink} < /f || exit 4
 echo listening; echo hello-from-guest | nc -l -p 22 || exit 5
+i=0
+while ! ip -6 addr show dev eth0 | grep -q fec0: && [ $i -lt 30 ]; do sleep 1; i=$((i + 1)); done
 ip -6 addr show dev eth0 | grep -q fec0: && echo has-ipv6
 """
         net = f"user,hostfwd=tcp:127.0.0.1:{port}-:22,pcap={pcap}"
