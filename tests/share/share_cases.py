@@ -372,12 +372,14 @@ def vhost_user_blk_dies(context):
     write(image, bytes(8 << 20))
     peer, socket_path = storage_daemon(context, image)
     script = ("dd if=/dev/vda of=/dev/null bs=1M count=4 2>/dev/null && echo disk-works\n"
-              "read line < /dev/ttyS1\n"
+              "exec 3< /dev/ttyS1\necho guest-listens\nread line <&3\n"
               "(dd if=/dev/vda of=/dev/null bs=1M skip=4 count=1 2>/dev/null &)\nsleep 3\necho guest-lives\n")
     other = context.path("com2")
     with peer, context.start(script, ["virtio_blk"], ["--vhost-user-blk", socket_path, "--serial", "stdio",
                                                       "--serial", f"socket:{other}"]) as session:
         session.expect("^disk-works$", 300)
+        # What is sent before the guest has its port open is lost.
+        session.expect("^guest-listens$", 300)
         peer.process.kill()
         session.expect("the process has gone away", 60)
         with socket.socket(socket.AF_UNIX) as go:
