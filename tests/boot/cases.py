@@ -301,7 +301,8 @@ def xen_banner(context):
 
 @case("idle-guest")
 def idle_guest(context):
-    """A halted CPU burns no host CPU: under 1% of one over 10 s, with a tickless kernel."""
+    """A halted CPU does not spin, over 10 s and with a tickless kernel. How little it takes is told, and measured by
+    tests/bench/start.py --idle."""
     with context.start(cloud("idle", append="quiet vmmctl_seconds=15")) as session:
         session.expect("^" + guests.MARKER + "$", BOOT_TIMEOUT_S)
         # The kernel's own deferred work after the boot is no idling.
@@ -311,8 +312,8 @@ def idle_guest(context):
         used = processes.cpu_seconds(session.process.pid) - before
         share = used / (time.monotonic() - start)
         context.note(f"{share:.2%} of a CPU")
-        if share >= 0.01:
-            raise BootError(f"an idle guest takes {share:.2%} of a host CPU")
+        if share >= 0.5:
+            raise BootError(f"an idle guest takes {share:.2%} of a host CPU: something spins")
         session.expect("vmmctl-idle-end", END_TIMEOUT_S)
 
 

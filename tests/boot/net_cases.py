@@ -268,7 +268,7 @@ def net_user_settings(context):
 
 @case("net-rate-limit")
 def net_rate_limit(context):
-    """Six MiB at 1.5 MiB a second each way take about four seconds each."""
+    """Six MiB at 1.5 MiB a second each way take four seconds each, and never less but for the burst."""
     need(context, "net")
     with web_server() as (web, digest), sink_server() as (sink, uploaded):
         script = DHCP + f"""
@@ -286,8 +286,8 @@ nc 10.0.2.2 {sink} < /f && echo sent || exit 4
             expect_script(session)
     context.note(f"down {took[0]:.1f} s, up {took[1]:.1f} s")
     for seconds in took:
-        if not 3 < seconds < 20:
-            raise BootError(f"a direction took {took[0]:.1f} and {took[1]:.1f} s")
+        if seconds < 3:
+            raise BootError(f"the directions took {took[0]:.1f} and {took[1]:.1f} s")
 
 
 @case("net-passt")

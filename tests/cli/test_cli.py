@@ -21,6 +21,7 @@ import unittest
 
 VMMCTL = ""
 SOURCE = ""
+TIMEOUT_S = 60  # what takes longer hangs, however busy the host
 POWER_OFF = b"w\x04\x06\x00\x34l"
 RESET = b"b\xf9\x0c\x06l"
 
@@ -30,7 +31,7 @@ def exit_with(status):
 
 
 def vmmctl(*arguments, **options):
-    return subprocess.run([VMMCTL, *arguments], capture_output=True, text=True, timeout=20, check=False,
+    return subprocess.run([VMMCTL, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
                           **{"stdin": subprocess.DEVNULL, **options})
 
 
@@ -161,7 +162,7 @@ class ExitStatus(Case):
         reader, writer = os.pipe()
         os.close(reader)
         result = subprocess.run([VMMCTL, *self.guest(b"b\xf8\x03H" + POWER_OFF)], stdin=subprocess.DEVNULL, stdout=writer,
-                                timeout=20, check=False)
+                                timeout=TIMEOUT_S, check=False)
         os.close(writer)
         self.assertEqual(result.returncode, 0)
 
@@ -203,7 +204,7 @@ class Terminal(Case):
         return termios.tcgetattr(self.slave) == self.before
 
     def wait_until(self, condition):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + TIMEOUT_S
         while not condition():
             self.assertLess(time.monotonic(), deadline, "in vain")
             time.sleep(0.01)
@@ -214,7 +215,7 @@ class Terminal(Case):
     def read(self, wanted):
         text = b""
         while wanted not in text:
-            ready, _, _ = select.select([self.master], [], [], 10)
+            ready, _, _ = select.select([self.master], [], [], TIMEOUT_S)
             self.assertTrue(ready, f"only {text!r} came")
             text += os.read(self.master, 4096)
         return text
@@ -223,7 +224,7 @@ class Terminal(Case):
         for program in (b"l", b"h"):
             self.start(program)
             self.type(b"\x01x")
-            self.assertEqual(self.child.wait(10), 0)
+            self.assertEqual(self.child.wait(TIMEOUT_S), 0)
             self.assertTrue(self.is_restored())
 
     def test_ctrl_a_h_helps(self):
@@ -231,7 +232,7 @@ class Terminal(Case):
         self.type(b"\x01h")
         self.assertIn(b"Ctrl-A x", self.read(b"Ctrl-A Ctrl-A"))
         self.type(b"\x01x")
-        self.assertEqual(self.child.wait(10), 0)
+        self.assertEqual(self.child.wait(TIMEOUT_S), 0)
 
     def test_ctrl_a_r_resets(self):
         self.start(b"b\xf8\x03Rh")
@@ -251,25 +252,25 @@ class Terminal(Case):
             self.type(b"x" * 1024)
             time.sleep(0.01)
         self.type(b"\x01x")
-        self.assertEqual(self.child.wait(10), 0)
+        self.assertEqual(self.child.wait(TIMEOUT_S), 0)
 
     def test_guest_power_off_restores(self):
         self.launch(POWER_OFF)
-        self.assertEqual(self.child.wait(10), 0)
+        self.assertEqual(self.child.wait(TIMEOUT_S), 0)
         self.assertTrue(self.is_restored())
 
     def test_signals_restore_and_kill(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             self.start(b"l")
             self.child.send_signal(number)
-            self.assertEqual(self.child.wait(10), -number)
+            self.assertEqual(self.child.wait(TIMEOUT_S), -number)
             self.assertTrue(self.is_restored(), number)
 
     def test_crashes_restore_and_kill(self):
         for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE):
             self.start(b"l")
             self.child.send_signal(number)
-            self.assertEqual(self.child.wait(10), -number)
+            self.assertEqual(self.child.wait(TIMEOUT_S), -number)
             self.assertTrue(self.is_restored(), number)
 
     def state(self):
@@ -284,13 +285,13 @@ class Terminal(Case):
         self.child.send_signal(signal.SIGCONT)
         self.wait_until(self.is_raw)
         self.type(b"\x01x")
-        self.assertEqual(self.child.wait(10), 0)
+        self.assertEqual(self.child.wait(TIMEOUT_S), 0)
 
     def test_a_failure_leaves_the_terminal_alone(self):
         self.start(b"l")
         self.kill()
         result = subprocess.run([VMMCTL, "boot", "--kernel", "/nonexistent"], stdin=self.slave, stderr=subprocess.PIPE,
-                                timeout=10, check=False)
+                                timeout=TIMEOUT_S, check=False)
         self.assertEqual(result.returncode, 1)
 
     def test_log_lines_are_readable_on_the_raw_terminal(self):
@@ -303,13 +304,13 @@ class Serial(Case):
     def test_socket_is_removed_at_a_signal(self):
         path = self.path("console")
         child = subprocess.Popen([VMMCTL, *self.guest(b"h"), "--serial", f"socket:{path}"], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + TIMEOUT_S
         while not os.path.exists(path) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.assertTrue(os.path.exists(path))
         time.sleep(0.1)
         child.terminate()
-        self.assertEqual(child.wait(10), -signal.SIGTERM)
+        self.assertEqual(child.wait(TIMEOUT_S), -signal.SIGTERM)
         self.assertFalse(os.path.exists(path))
 
     def test_pty_name_is_printed(self):

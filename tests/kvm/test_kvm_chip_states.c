@@ -90,33 +90,48 @@ static void test_chips_there_and_back(void **state)
 	rig_destroy(rig);
 }
 
-/* A count that runs once goes on with what is left of it, and one of which two thirds of a period have passed
- * twice has lost a tick to be made good. */
-static void test_the_pits_time_survives(void **state)
+/* Counters of 60,000 that have run for 40,000 clocks, twice through a new KVM. */
+static void pit_pass(struct irqchip_state *got)
 {
 	struct rig *rig = rig_with_irqchip(ACCEL_IRQCHIP_KERNEL);
-	struct irqchip_state chips = {0}, got = {0};
+	uint64_t loaded_ns = clock_monotonic_ns() - muldiv64(40000, NS_PER_S, TEST_PIT_HZ);
+	struct irqchip_state chips = {.pic.chip[0].vector_base = 0x20};
 	struct err err = {0};
-	struct pit_channel_state *once = &chips.pit.channel[1];
-	struct pit_channel_state *tick = &chips.pit.channel[0];
 
 	for (unsigned i = 0; i < 3; i++)
-		chips.pit.channel[i] = (struct pit_channel_state){
-			.access = 3, .gate = true, .running = true, .count = 60000};
-	chips.pic.chip[0].vector_base = 0x20;
-	once->mode = 0;
-	once->loaded_ns = clock_monotonic_ns() - muldiv64(40000, NS_PER_S, TEST_PIT_HZ);
-	tick->mode = 2;
-	tick->loaded_ns = once->loaded_ns;
-	assert_int_equal(kvm_accel_ops.irqchip_state_set(rig->vm, &chips, &err), 0);
-	assert_int_equal(kvm_accel_ops.irqchip_state_get(rig->vm, &got, &err), 0);
-	assert_in_range(got.pit.channel[1].count, 10000, 20000);
-	assert_int_equal(got.pit.channel[0].count, 60000);
-	assert_int_equal(got.pic.chip[0].irr & 1, 0);
-	assert_int_equal(kvm_accel_ops.irqchip_state_set(rig->vm, &chips, &err), 0);
-	assert_int_equal(kvm_accel_ops.irqchip_state_get(rig->vm, &got, &err), 0);
-	assert_int_equal(got.pic.chip[0].irr & 1, 1);
+		chips.pit.channel[i] = (struct pit_channel_state){.mode = i == 1 ? 0 : 2,
+								  .access = 3,
+								  .gate = true,
+								  .running = true,
+								  .count = 60000,
+								  .loaded_ns = loaded_ns};
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(kvm_accel_ops.irqchip_state_set(rig->vm, &chips, &err), 0);
+		assert_int_equal(kvm_accel_ops.irqchip_state_get(rig->vm, &got[i], &err), 0);
+	}
 	rig_destroy(rig);
+}
+
+/*
+ * A count that runs once goes on with what is left of it, and one of which two thirds of a period have passed
+ * twice has lost a tick to be made good. What is left are 17 ms: a passage that took most of them, on a busy
+ * host, says nothing, and another is made.
+ */
+static void test_the_pits_time_survives(void **state)
+{
+	struct irqchip_state got[2] = {0};
+	uint64_t start_ns;
+
+	alarm(60);
+	do {
+		start_ns = clock_monotonic_ns();
+		pit_pass(got);
+	} while (clock_monotonic_ns() - start_ns > muldiv64(15000, NS_PER_S, TEST_PIT_HZ));
+	alarm(0);
+	assert_in_range(got[0].pit.channel[1].count, 5000, 20000);
+	assert_int_equal(got[0].pit.channel[0].count, 60000);
+	assert_int_equal(got[0].pic.chip[0].irr & 1, 0);
+	assert_int_equal(got[1].pic.chip[0].irr & 1, 1);
 }
 
 static void test_a_lapic_there_and_back(void **state)
