@@ -37,7 +37,7 @@ static int fuzz_call(struct vhost_link *link, uint8_t which)
 	uint64_t value;
 	unsigned base;
 
-	switch (which % 14) {
+	switch (which % 15) {
 	case 0: return vhost_get_features(link, &value, NULL);
 	case 1: return vhost_set_features(link, 1, NULL);
 	case 2: return vhost_get_protocol_features(link, &value, NULL);
@@ -51,6 +51,7 @@ static int fuzz_call(struct vhost_link *link, uint8_t which)
 	case 10: return vhost_set_ring_address(link, &address, NULL);
 	case 11: return vhost_set_ring_kick(link, 0, link->fd, NULL);
 	case 12: return vhost_enable_ring(link, 0, true, NULL);
+	case 13: return vhost_set_ring_call(link, 1, link->fd, NULL);
 	default: return vhost_get_ring_base(link, 1, &base, NULL);
 	}
 }

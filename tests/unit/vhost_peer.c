@@ -70,7 +70,7 @@ static void peer_take_memory(struct vhost_peer *peer, const struct peer_message 
 	atomic_fetch_add(&peer->memory_tables, 1);
 }
 
-/* Copies the readable part to the writable one; returns how many bytes. */
+/* Copies the readable part, 64 KiB of it at most, to the writable one; returns how many bytes. */
 static uint32_t peer_copy(struct vhost_peer *peer, const struct peer_desc *table, uint16_t head)
 {
 	static uint8_t bytes[1 << 16];
@@ -80,8 +80,11 @@ static uint32_t peer_copy(struct vhost_peer *peer, const struct peer_desc *table
 		uint8_t *at = peer_at(peer, desc->gpa, false);
 
 		if (!(desc->flags & 2)) {
-			memcpy(bytes + have, at, desc->len);
-			have += desc->len;
+			uint32_t room = (uint32_t)sizeof(bytes) - have;
+			uint32_t piece = desc->len < room ? desc->len : room;
+
+			memcpy(bytes + have, at, piece);
+			have += piece;
 		} else {
 			uint32_t piece = have - put < desc->len ? have - put : desc->len;
 
