@@ -243,6 +243,20 @@ struct x86_random {
 	uint16_t used;
 };
 
+/*
+ * Which of the guest's state is in host registers, while translated code runs: jit_cache.h has the
+ * convention. A word is 0 while the state is there, and what the structures below have of it is out of date.
+ * In the interpreter, and in all of C but for the x87, none is.
+ */
+struct x86_jit_live {
+	uint32_t vector_away; /* XMM0 to XMM15 */
+	uint32_t ymm_away;    /* bits 128 to 255 of them; 0 only with vector_away 0 */
+	uint32_t float_away;  /* MXCSR; 0 only with vector_away 0, and with all its exceptions masked */
+	uint32_t x87_away;    /* x87 and MMX; 0 only with all its exceptions masked */
+	uint32_t resume;      /* JIT_LIVE_* that a call of C put away, to be loaded again after it */
+	uint32_t mxcsr_host;  /* for C */
+};
+
 struct x86_cpu {
 	/* Hot: touched by nearly every operation. */
 	uint64_t r[REG_COUNT];
@@ -268,6 +282,7 @@ struct x86_cpu {
 	uint64_t jit_flags;    /* status flags between translated code and C; jit_cache.h */
 	uint64_t jit_value;    /* of translated code, within an instruction */
 	uint64_t jit_jumps;    /* address of the jump cache */
+	struct x86_jit_live jit_live;
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */

@@ -20,6 +20,26 @@
  * A dropped block's entries become jumps to code that leaves, so whoever holds one (links of other blocks,
  * the jump cache) need not be found. Memory is reused only when all is flushed.
  *
+ * Vector registers, MXCSR and the x87. The guest's are in the host's while translated code wants them so, and
+ * loaded when first wanted: cpu->jit_live tells what is there, and jit_live.c has the code. A block looks
+ * once (jit_live_need), before its first such instruction; blocks of integer code pay nothing, for what is
+ * live stays so from block to block. That it is live says that it may be used: CR0.EM and TS are clear,
+ * CR4.OSFXSR is set (for YMM, CR4.OSXSAVE and XCR0 too), no exception is unmasked. So nothing but C may
+ * change those.
+ *
+ *   into C    every thunk puts vectors and MXCSR away first (jit_live_emit_save), for C uses the registers
+ *   back      they are loaded again (jit_live_emit_resume), for the block counts on them; where C has
+ * unmasked an exception, or CR0 and CR4 may have changed, it must not come back into the block out       a
+ * block is left with all in memory, so what the interpreter and signals see is the truth
+ *
+ * No C that runs between blocks uses the x87 (no long double): it stays where it is until somebody wants to
+ * know it (x86_jit_x87_away), and until the block is left.
+ *
+ * An instruction encoded without VEX leaves what is above bit 127 alone, as it would on the guest's own CPU,
+ * so it wants JIT_LIVE_XMM; one with VEX clears it up to the end of the register and wants the widest kind
+ * that XCR0 enables. Wider kinds are loaded by putting the narrower one away first. Host code of the
+ * translator's own uses no vector register.
+ *
  * Translated code calls C in two places: x86_jit_access when an inline lookup fails, and x86_jit_call for an
  * instruction that is left to the interpreter. Guest registers are in cpu->r then. Neither translates, links
  * or flushes; both may raise, which unwinds over the host code.
@@ -87,6 +107,7 @@ struct jit_site {
 	bool write;
 	bool aligned;              /* must be, or is the interpreter's: locked, or SSE's 16 bytes */
 	bool flags_saved;          /* cpu->jit_flags holds what the instruction may read */
+	bool leave;                /* calls only: the block cannot go on behind it */
 	uint8_t index;             /* instructions of the block before it */
 	const struct x86_insn *in; /* calls only */
 };
@@ -105,13 +126,23 @@ struct jit_verify {
 	struct jit_journal *journal; /* owned */
 };
 
+/* State that can live in host registers; bits of x86_jit_live.resume. */
+enum jit_live {
+	JIT_LIVE_XMM = 1u << 0,
+	JIT_LIVE_YMM = 1u << 1,   /* with XMM */
+	JIT_LIVE_FLOAT = 1u << 2, /* MXCSR; with XMM */
+	JIT_LIVE_X87 = 1u << 3,
+};
+#define JIT_LIVE_KINDS 4u
+
 struct x86_jit {
 	struct code_memory memory;
 	uint8_t *next;  /* where the next block is written */
 	uint8_t *first; /* after the thunks */
 	const struct jit_exit *(*enter)(const void *body);
 	const uint8_t *thunk_exit, *thunk_exit_native, *thunk_exit_rip, *thunk_access, *thunk_call,
-		*thunk_probe, *thunk_miss;
+		*thunk_probe, *thunk_miss, *thunk_save, *thunk_resume, *thunk_live[JIT_LIVE_KINDS];
+	uint32_t feature[X86_FEATURE_WORDS]; /* the host's */
 	uint8_t *pool;
 	size_t pool_used;
 	struct jit_side *side;
@@ -149,6 +180,12 @@ struct jit_block *jit_block_find(struct x86_jit *jit, uint64_t key);
 /* Makes a block known; false: no memory. */
 bool jit_block_enter(struct x86_jit *jit, struct jit_block *block);
 
+/* Writes the thunks of what lives in host registers. jit_live.c */
+void jit_live_thunks_make(struct x86_cpu *cpu, struct asm_code *code);
+/* Appends the putting away of vectors and MXCSR, noted in jit_live.resume, and the loading of what is noted.
+ * Flags are destroyed. jit_live.c */
+void jit_live_emit_save(const struct x86_jit *jit, struct asm_code *code);
+void jit_live_emit_resume(const struct x86_jit *jit, struct asm_code *code);
 /* Writes the thunks at the beginning of the code memory. jit_thunk.c */
 bool jit_thunks_make(struct x86_cpu *cpu);
 /* Appends the saving of native flags, by way of r15. jit_thunk.c */

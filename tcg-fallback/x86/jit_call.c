@@ -17,12 +17,18 @@ static void site_settle(struct x86_cpu *cpu, const struct jit_site *site)
 		x86_flags_set_status(cpu, jit_flags_unpack(cpu->jit_flags));
 }
 
+/* The block counts on MXCSR's exceptions being masked, and the instruction has unmasked one. */
+static bool float_unmasked(const struct x86_cpu *cpu)
+{
+	return (cpu->jit_live.resume & JIT_LIVE_FLOAT) && x86_vec_env(cpu).unmasked;
+}
+
 /* The instruction has been executed: can the block go on behind it? */
 static uint64_t site_done(struct x86_cpu *cpu, const struct jit_site *site, uint64_t epoch)
 {
 	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
 	if (cpu->rip == cpu->r[REG_RIP] + site->off + site->len && cpu->jit->epoch == epoch && !cpu->leave &&
-	    !cpu->debug_active && !cpu->jit->trial.active)
+	    !cpu->debug_active && !cpu->jit->trial.active && !site->leave && !float_unmasked(cpu))
 		return 0;
 	cpu->jit->trial.insns = site->index + 1u;
 	return 1;

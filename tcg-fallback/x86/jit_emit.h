@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the parts of the translator: jit_translate.c scans a block and walks it, jit_plain.c re-encodes
- * ordinary instructions, jit_stack.c and jit_branch.c make those that need more, jit_memory.c makes memory
- * accesses and flags. jit_cache.h has the conventions of the code they make.
+ * ordinary instructions, jit_stack.c and jit_branch.c make those that need more, jit_vector.c and jit_live.c
+ * those on vectors, jit_memory.c makes memory accesses and flags. jit_cache.h has the conventions of the code
+ * they make.
  */
 #pragma once
 
@@ -16,7 +17,8 @@ enum jit_flags_state { JIT_FLAGS_NATIVE, JIT_FLAGS_SAVED, JIT_FLAGS_DEAD };
 struct jit_insn {
 	struct x86_insn in;
 	uint16_t off;
-	uint8_t kind; /* enum jit_kind */
+	uint8_t kind;       /* enum jit_kind */
+	uint8_t live_kinds; /* JIT_LIVE_* that it works on */
 	uint32_t read, must, may,
 		live; /* status flags: read, surely and possibly written, wanted afterwards */
 };
@@ -31,7 +33,7 @@ enum jit_kind {
 	JIT_STOP,   /* the block ends before it */
 };
 
-#define JIT_STUBS_MAX (JIT_BLOCK_INSNS * 2)
+#define JIT_STUBS_MAX (JIT_BLOCK_INSNS * 4)
 #define JIT_EXITS_MAX (JIT_BLOCK_INSNS * 2 + 4)
 
 /* The slow half of an access, to be written after the block. */
@@ -39,9 +41,11 @@ struct jit_stub {
 	uint8_t *jump[2]; /* to be bound to it; [1] may be NULL */
 	uint8_t *direct;  /* where to go with r13 the host's address */
 	uint8_t *done;    /* where to go when the instruction has been executed */
-	const struct jit_site *site;
+	struct jit_site *site;
 	bool restore; /* flags are native there */
 	bool call;    /* the instruction is left to the interpreter: there is no access to be made good */
+	const uint8_t *load; /* the thunk that loads what is not live, to go on at `direct`; else as `call` */
+	bool load_spares;    /* flags are native and wanted */
 };
 
 /* A jump out of the block, whose code is to be written after it. */
@@ -59,7 +63,7 @@ struct jit_translation {
 	bool failed; /* no memory for something */
 	enum jit_flags_state flags;
 	bool flags_kept;    /* native, and what is saved is still the same */
-	bool sse_checked;   /* the code has made sure that SSE is on */
+	unsigned live;      /* JIT_LIVE_* that the code has made sure of */
 	unsigned count, at; /* instructions, and the one being made */
 	struct jit_insn insn[JIT_BLOCK_INSNS];
 	unsigned stubs, exits;
@@ -74,7 +78,9 @@ bool jit_stack_accepts(const struct x86_insn *in);
 void jit_stack_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_divide_accepts(const struct x86_insn *in);
 void jit_divide_emit(struct jit_translation *t, const struct jit_insn *insn);
-bool jit_vector_accepts(const struct x86_insn *in);
+bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in);
+/* JIT_LIVE_* of an instruction that it accepts. */
+unsigned jit_vector_kinds(const struct x86_insn *in);
 void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_branch_accepts(const struct x86_insn *in);
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn);
@@ -125,6 +131,10 @@ void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned 
 struct jit_site *jit_call_site(struct jit_translation *t, const struct jit_insn *insn);
 /* A stub that leaves the instruction to it, for the jumps that are then bound to it; NULL: no memory. */
 struct jit_stub *jit_call_stub(struct jit_translation *t, const struct jit_insn *insn);
+
+/* Makes sure that the state lives in host registers; the interpreter executes the instruction, and the block
+ * is left, where it must not. Flags that the instruction wants are spared; r13 to r15 are destroyed. */
+void jit_live_need(struct jit_translation *t, const struct jit_insn *insn, enum jit_live kind);
 
 /* A way out; where jump is NULL none is linked. */
 struct jit_exit *jit_exit_make(struct jit_translation *t, enum jit_exit_kind kind, int32_t disp,

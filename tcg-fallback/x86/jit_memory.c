@@ -184,6 +184,26 @@ static void bind(struct jit_translation *t, uint8_t *jump)
 		asm_bind(jump, t->code.at);
 }
 
+/* The thunk comes back behind the jump where the interpreter must execute the instruction; the call then
+ * leaves the block. */
+static void load_stub_emit(struct jit_translation *t, const struct jit_stub *stub)
+{
+	struct asm_code *code = &t->code;
+	uint8_t *loaded;
+
+	bind(t, stub->jump[0]);
+	if (stub->load_spares)
+		jit_flags_save(t);
+	asm_call_to(code, stub->load);
+	loaded = asm_jmp(code);
+	asm_mov_imm64(code, ASM_R14, (uintptr_t)stub->site);
+	asm_call_to(code, t->jit->thunk_call);
+	bind(t, loaded);
+	if (stub->load_spares)
+		jit_flags_restore(t);
+	asm_jmp_to(code, stub->direct);
+}
+
 void jit_stubs_emit(struct jit_translation *t)
 {
 	struct asm_code *code = &t->code;
@@ -191,6 +211,10 @@ void jit_stubs_emit(struct jit_translation *t)
 	for (unsigned i = 0; i < t->stubs; i++) {
 		const struct jit_stub *stub = &t->stub[i];
 
+		if (stub->load) {
+			load_stub_emit(t, stub);
+			continue;
+		}
 		bind(t, stub->jump[0]);
 		bind(t, stub->jump[1]);
 		asm_mov_imm64(code, ASM_R14, (uintptr_t)stub->site);

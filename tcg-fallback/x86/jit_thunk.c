@@ -6,6 +6,7 @@
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit_cache.h"
 
+#define THUNK_BYTES  8192 /* a page of them and of vector moves */
 #define FIELD(name_) asm_rm_gs(offsetof(struct x86_cpu, name_))
 
 /* Where guest registers are, but for r12 to r15. */
@@ -91,9 +92,10 @@ void jit_emit_save(struct asm_code *code)
 }
 
 /* r14: the struct jit_exit. */
-static void make_exit(struct asm_code *code)
+static void make_exit(const struct x86_jit *jit, struct asm_code *code)
 {
 	store_all(code);
+	jit_live_emit_save(jit, code);
 	asm_mov_rr(code, true, ASM_RAX, ASM_R14);
 	frame_end(code);
 }
@@ -107,6 +109,7 @@ static void make_call(struct x86_cpu *cpu, struct asm_code *code, uintptr_t func
 	uint8_t *leave, *done;
 
 	store_all(code);
+	jit_live_emit_save(cpu->jit, code);
 	asm_mov_imm64(code, ASM_RDI, (uintptr_t)cpu);
 	asm_mov_rr(code, true, ASM_RSI, ASM_R14);
 	asm_mov_rr(code, true, ASM_RDX, ASM_R13);
@@ -117,7 +120,9 @@ static void make_call(struct x86_cpu *cpu, struct asm_code *code, uintptr_t func
 	asm_mov_rr(code, true, ASM_R13, ASM_RAX);
 	asm_alu_imm(code, ASM_CMP, true, asm_rm_reg(ASM_R13), 1);
 	leave = asm_jcc(code, ASM_E);
+	jit_live_emit_resume(cpu->jit, code);
 	load_all(code);
+	asm_alu_imm(code, ASM_CMP, true, asm_rm_reg(ASM_R13), 1);
 	done = asm_jcc(code, ASM_B);
 	asm_byte(code, 0xc3);
 	asm_bind(done, code->at);
@@ -177,12 +182,13 @@ static void make_probe(struct x86_cpu *cpu, struct asm_code *code, const uint8_t
 bool jit_thunks_make(struct x86_cpu *cpu)
 {
 	struct x86_jit *jit = cpu->jit;
-	struct asm_code code = {.at = jit->memory.rw, .end = jit->memory.rw + 4096};
+	struct asm_code code = {.at = jit->memory.rw, .end = jit->memory.rw + THUNK_BYTES};
 	uint8_t *exit_rip, *exit_miss;
 
 	cpu->jit_jumps = (uintptr_t)cpu->code->jump;
 	jit->enter = (const struct jit_exit *(*)(const void *))(uintptr_t)jit_run_address(jit, code.at);
 	make_enter(&code);
+	jit_live_thunks_make(cpu, &code);
 	/* From an entry of the jump cache that has no translation: rip is set already. */
 	exit_miss = code.at;
 	jit->thunk_miss = jit_run_address(jit, exit_miss);
@@ -191,7 +197,7 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	jit->thunk_exit_rip = exit_rip;
 	asm_store(&code, true, FIELD(rip), ASM_R13);
 	jit->thunk_exit = code.at;
-	make_exit(&code);
+	make_exit(jit, &code);
 	jit->thunk_exit_native = code.at;
 	jit_emit_save(&code);
 	asm_jmp_to(&code, jit->thunk_exit);

@@ -10,7 +10,7 @@
 #include "tcg-fallback/x86/jit_emit.h"
 #include "tcg-fallback/x86/lower.h"
 
-static enum jit_kind kind_of(const struct x86_insn *in)
+static enum jit_kind kind_of(const struct x86_jit *jit, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
@@ -26,7 +26,7 @@ static enum jit_kind kind_of(const struct x86_insn *in)
 		return JIT_STACK;
 	if (row->kind == X86_ROW_FAST && jit_divide_accepts(in))
 		return JIT_DIVIDE;
-	if (jit_vector_accepts(in))
+	if (jit_vector_accepts(jit, in))
 		return JIT_VECTOR;
 	return JIT_CALL;
 }
@@ -81,7 +81,8 @@ static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mo
 	if (x86_lower_decode(t->cpu, mode, page + off, &insn->in) != X86_DECODE_OK)
 		return false;
 	insn->off = (uint16_t)off;
-	insn->kind = (uint8_t)kind_of(&insn->in);
+	insn->kind = (uint8_t)kind_of(t->jit, &insn->in);
+	insn->live_kinds = insn->kind == JIT_VECTOR ? (uint8_t)jit_vector_kinds(&insn->in) : 0;
 	if (insn->kind == JIT_STOP)
 		return false;
 	find_flags(insn);

@@ -1,53 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SSE instructions that neither read nor write MXCSR, re-encoded: moves, logic, shuffles, integer arithmetic,
- * AES. Guest XMM registers stay in the CPU's structure, where they are operands in memory; what an
- * instruction needs in a register passes through xmm0 (ModRM.reg) and xmm1 (ModRM.rm). Floating point is the
- * interpreter's: its exceptions would be the host's signals.
+ * Re-encoding of SSE to SSE4.2, AES, PCLMULQDQ and SHA, floating point among it. Guest vector registers are
+ * in themselves (jit_live.c), so an instruction is copied with its memory operand replaced; only general
+ * registers may have to be renamed. MXCSR is the guest's, with every exception masked, and its flags gather
+ * there.
  */
-#include <cpuid.h>
 #include <string.h>
 
 #include "tcg-fallback/x86/jit_emit.h"
+#include "tcg-fallback/x86/vec.h"
+#include "tcg-fallback/x86/xsave.h"
 
 enum vector_prefix { PREFIX_NP = 1, PREFIX_66 = 2, PREFIX_F3 = 4, PREFIX_F2 = 8 };
+
+#define PREFIX_ALL (PREFIX_NP | PREFIX_66 | PREFIX_F3 | PREFIX_F2)
 
 struct vector_range {
 	uint8_t map, first, last, prefixes;
 };
 
-/* Opcodes without MXCSR, without implicit operands, and without MMX. Intel SDM vol. 2, appendix A. */
-static const struct vector_range ranges[] = {
-	{1, 0x10, 0x11, PREFIX_NP | PREFIX_66 | PREFIX_F3 | PREFIX_F2}, /* movups, movss and kin */
-	{1, 0x12, 0x12, PREFIX_NP | PREFIX_66 | PREFIX_F3 | PREFIX_F2}, /* movlps, movsldup, movddup */
-	{1, 0x13, 0x15, PREFIX_NP | PREFIX_66},
-	{1, 0x16, 0x16, PREFIX_NP | PREFIX_66 | PREFIX_F3},
-	{1, 0x17, 0x17, PREFIX_NP | PREFIX_66},
-	{1, 0x28, 0x29, PREFIX_NP | PREFIX_66}, /* movaps */
-	{1, 0x2b, 0x2b, PREFIX_NP | PREFIX_66}, /* movntps */
-	{1, 0x50, 0x50, PREFIX_NP | PREFIX_66}, /* movmskps */
-	{1, 0x54, 0x57, PREFIX_NP | PREFIX_66}, /* andps to xorps */
-	{1, 0x60, 0x6e, PREFIX_66},             /* punpck, pack, pcmpgt, movd */
-	{1, 0x6f, 0x6f, PREFIX_66 | PREFIX_F3}, /* movdqa, movdqu */
-	{1, 0x70, 0x70, PREFIX_66 | PREFIX_F3 | PREFIX_F2},
-	{1, 0x71, 0x76, PREFIX_66}, /* shifts by immediate, pcmpeq */
-	{1, 0x7e, 0x7f, PREFIX_66 | PREFIX_F3},
-	{1, 0xc6, 0xc6, PREFIX_NP | PREFIX_66}, /* shufps */
-	{1, 0xd1, 0xe5, PREFIX_66},
-	{1, 0xe7, 0xef, PREFIX_66},
-	{1, 0xf0, 0xf0, PREFIX_F2}, /* lddqu */
-	{1, 0xf1, 0xf6, PREFIX_66},
-	{1, 0xf8, 0xfe, PREFIX_66},
-	{2, 0x00, 0x0b, PREFIX_66}, /* SSSE3 */
-	{2, 0x1c, 0x1e, PREFIX_66},
-	{2, 0x20, 0x25, PREFIX_66}, /* SSE4.1 */
-	{2, 0x28, 0x2b, PREFIX_66},
-	{2, 0x30, 0x41, PREFIX_66},
-	{2, 0xdb, 0xdf, PREFIX_66}, /* AES */
-	{3, 0x0c, 0x0f, PREFIX_66},
-	{3, 0x42, 0x42, PREFIX_66},
-	{3, 0x44, 0x44, PREFIX_66},
-	{3, 0xdf, 0xdf, PREFIX_66},
+/* Opcodes that read or write MXCSR. Intel SDM vol. 2, tables 2-19 to 2-21 (exception types 2 and 3). */
+static const struct vector_range floating[] = {
+	{1, 0x2a, 0x2a, PREFIX_F3 | PREFIX_F2}, /* cvtsi2ss, cvtsi2sd */
+	{1, 0x2c, 0x2d, PREFIX_F3 | PREFIX_F2}, /* cvttss2si and kin */
+	{1, 0x2e, 0x2f, PREFIX_NP | PREFIX_66}, /* ucomiss, comiss */
+	{1, 0x51, 0x51, PREFIX_ALL},            /* sqrtps */
+	{1, 0x58, 0x5a, PREFIX_ALL},            /* addps, mulps, cvtps2pd */
+	{1, 0x5b, 0x5b, PREFIX_NP | PREFIX_66 | PREFIX_F3},
+	{1, 0x5c, 0x5f, PREFIX_ALL},            /* subps, minps, divps, maxps */
+	{1, 0x7c, 0x7d, PREFIX_66 | PREFIX_F2}, /* haddpd, hsubpd */
+	{1, 0xc2, 0xc2, PREFIX_ALL},            /* cmpps */
+	{1, 0xd0, 0xd0, PREFIX_66 | PREFIX_F2}, /* addsubpd */
+	{1, 0xe6, 0xe6, PREFIX_66 | PREFIX_F3 | PREFIX_F2},
+	{3, 0x08, 0x0b, PREFIX_66}, /* roundps */
+	{3, 0x40, 0x41, PREFIX_66}, /* dpps, dppd */
 };
 
 static unsigned prefix_of(const struct x86_insn *in)
@@ -57,32 +43,25 @@ static unsigned prefix_of(const struct x86_insn *in)
 	return in->prefix66 ? PREFIX_66 : PREFIX_NP;
 }
 
-static bool in_ranges(const struct x86_insn *in)
+static bool is_floating(const struct x86_insn *in)
 {
-	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
-		if (in->map == ranges[i].map && in->opcode >= ranges[i].first &&
-		    in->opcode <= ranges[i].last && (ranges[i].prefixes & prefix_of(in)))
+	for (unsigned i = 0; i < sizeof(floating) / sizeof(floating[0]); i++)
+		if (in->map == floating[i].map && in->opcode >= floating[i].first &&
+		    in->opcode <= floating[i].last && (floating[i].prefixes & prefix_of(in)))
 			return true;
 	return false;
 }
 
-static bool host_has(unsigned feature)
+static bool is_mxcsr_move(const struct x86_insn *in)
 {
-	unsigned a, b, c, d;
+	const struct x86_row *row = &x86_rows[in->row];
 
-	if (feature == X86_FEATURE_SSE || feature == X86_FEATURE_SSE2)
-		return true;
-	if (!__get_cpuid(1, &a, &b, &c, &d))
-		return false;
-	switch (feature) {
-	case X86_FEATURE_SSE3: return c & bit_SSE3;
-	case X86_FEATURE_SSSE3: return c & bit_SSSE3;
-	case X86_FEATURE_SSE4_1: return c & bit_SSE4_1;
-	case X86_FEATURE_SSE4_2: return c & bit_SSE4_2;
-	case X86_FEATURE_AES: return c & bit_AES;
-	case X86_FEATURE_PCLMULQDQ: return c & bit_PCLMUL;
-	default: return false;
-	}
+	return row->kind == X86_ROW_SLOW && (row->slow == x86_slow_ldmxcsr || row->slow == x86_slow_stmxcsr);
+}
+
+static bool host_has(const struct x86_jit *jit, unsigned feature)
+{
+	return jit->feature[feature >> 5] >> (feature & 31) & 1;
 }
 
 static char letter(const struct x86_row *row, unsigned i)
@@ -99,62 +78,36 @@ static bool operands_known(const struct x86_row *row)
 	return row->operand[0];
 }
 
-bool jit_vector_accepts(const struct x86_insn *in)
+/* Those with MMX registers have a state of their own; so has CVTPI2PS, even from memory. */
+static bool works_on_mmx(const struct x86_insn *in)
+{
+	return (x86_rows[in->row].properties & X86_PROP_MMX) ||
+	       (in->map == 1 && in->opcode == 0x2a && (prefix_of(in) & (PREFIX_NP | PREFIX_66)));
+}
+
+/* No guest faults there, where some hosts do: SHA's operands may be unaligned on AMD's CPUs. */
+static bool alignment_differs(const struct x86_insn *in)
+{
+	return x86_rows[in->row].feature == X86_FEATURE_SHA && x86_insn_is_mem(in);
+}
+
+bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	if (row->kind != X86_ROW_VEC || in->encoding != X86_ENC_LEGACY || !in->has_modrm || in->lock)
-		return false;
-	if (!(row->properties & X86_PROP_SSE) || (row->properties & X86_PROP_MMX) || row->flags_written)
+	if (in->encoding != X86_ENC_LEGACY || !in->has_modrm || in->lock || !(row->properties & X86_PROP_SSE))
 		return false;
 	if (in->mod != 3 && !jit_address_fits(in))
 		return false;
-	return in_ranges(in) && operands_known(row) && host_has(row->feature);
+	if (is_mxcsr_move(in))
+		return true;
+	return row->kind == X86_ROW_VEC && !works_on_mmx(in) && !alignment_differs(in) &&
+	       operands_known(row) && host_has(jit, row->feature);
 }
 
-static struct asm_rm vector_home(unsigned number)
+unsigned jit_vector_kinds(const struct x86_insn *in)
 {
-	return asm_rm_gs(offsetof(struct x86_cpu, zmm) + sizeof(union x86_vec) * number);
-}
-
-/* movaps between xmm0 or xmm1 and a home. */
-static void move(struct jit_translation *t, uint8_t opcode, unsigned xmm, unsigned number)
-{
-	struct asm_op op = {.opcode = opcode, .map = 1, .reg = (uint8_t)xmm};
-	struct asm_rm rm = vector_home(number);
-
-	asm_insn(&t->code, &op, &rm);
-}
-
-#define LOAD  0x28
-#define STORE 0x29
-
-/* SSE is off: CR0.EM or TS set, or CR4.OSFXSR clear. Whoever changes that ends the block. */
-static void emit_enabled(struct jit_translation *t, const struct jit_insn *insn)
-{
-	struct asm_op test = {.opcode = 0xf7};
-	struct asm_rm cr0 = JIT_FIELD(cr0), cr4 = JIT_FIELD(cr4);
-	struct jit_stub *stub;
-
-	if (t->sse_checked)
-		return;
-	jit_flags_spare(t, FLAGS_STATUS);
-	stub = jit_call_stub(t, insn);
-	if (!stub)
-		return;
-	asm_insn(&t->code, &test, &cr0);
-	asm_imm(&t->code, CR0_EM | CR0_TS, 4);
-	stub->jump[0] = asm_jcc(&t->code, ASM_NE);
-	asm_insn(&t->code, &test, &cr4);
-	asm_imm(&t->code, CR4_OSFXSR, 4);
-	stub->jump[1] = asm_jcc(&t->code, ASM_E);
-	t->sse_checked = true;
-}
-
-/* Which operand ModRM.reg and ModRM.rm are, by the letters of the row. */
-static bool is_reg_letter(char c)
-{
-	return c == 'V' || c == 'G';
+	return is_floating(in) || is_mxcsr_move(in) ? JIT_LIVE_FLOAT : JIT_LIVE_XMM;
 }
 
 static struct asm_op encoding(const struct x86_insn *in)
@@ -162,7 +115,7 @@ static struct asm_op encoding(const struct x86_insn *in)
 	return (struct asm_op){
 		.opcode = in->opcode,
 		.map = in->map,
-		.reg = in->reg & 7,
+		.reg = in->reg,
 		.w = in->rex & 8,
 		.prefix66 = prefix_of(in) == PREFIX_66,
 		.rep = in->rep == X86_REP_F3   ? 0xf3
@@ -171,11 +124,11 @@ static struct asm_op encoding(const struct x86_insn *in)
 	};
 }
 
+/* Which operand ModRM.reg and ModRM.rm are, by the letters of the row. */
 struct vector {
 	struct asm_op op;
 	struct asm_rm rm;
-	bool reg_vector, reg_general; /* neither: the opcode's extension */
-	bool rm_general;
+	bool reg_general, rm_general;
 	bool writes_reg;
 	unsigned imm_size;
 };
@@ -184,65 +137,103 @@ static void describe(struct vector *v, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	*v = (struct vector){.op = encoding(in), .writes_reg = is_reg_letter(letter(row, 0))};
+	*v = (struct vector){.op = encoding(in),
+			     .writes_reg = letter(row, 0) == 'V' || letter(row, 0) == 'G'};
 	for (unsigned i = 0; i < 4 && row->operand[i]; i++) {
 		char c = letter(row, i);
 
-		v->reg_vector |= c == 'V';
 		v->reg_general |= c == 'G';
 		v->rm_general |= c == 'E' || c == 'R';
 		v->imm_size |= c == 'I';
 	}
-	if (v->reg_vector)
-		v->op.reg = 0;
+	if (v->reg_general)
+		v->op.reg = jit_host(in->reg) != ASM_NONE ? jit_host(in->reg) : ASM_R14;
 }
 
-/* A register as rm: general ones and those that are only read are operands where they are. */
-static void place_rm(struct jit_translation *t, struct vector *v, const struct x86_insn *in)
+static void place_rm(struct vector *v, const struct x86_insn *in)
 {
-	if (in->mod != 3) {
+	if (in->mod != 3)
 		v->rm = asm_rm_mem(ASM_R13, 0);
-	} else if (v->rm_general) {
-		/* 32 bits written are extended: not in memory. */
+	else if (!v->rm_general)
+		v->rm = asm_rm_reg(in->rm);
+	else /* 32 bits written are extended: not in memory */
 		v->rm = v->writes_reg || jit_host(in->rm) != ASM_NONE ? jit_rm(in->rm) : asm_rm_reg(ASM_R14);
-	} else {
-		v->rm = asm_rm_reg(1);
-		move(t, LOAD, 1, in->rm);
-	}
 }
 
-static void emit_register_write(struct jit_translation *t, const struct vector *v, const struct x86_insn *in)
+/* A general register that was written, but has its home in memory. */
+static void emit_home(struct jit_translation *t, const struct vector *v, const struct x86_insn *in)
 {
 	unsigned guest = v->writes_reg ? in->reg : in->rm;
+	bool general = v->writes_reg ? v->reg_general : v->rm_general && in->mod == 3;
 
-	if (v->writes_reg && v->reg_vector)
-		move(t, STORE, 0, guest);
-	else if (v->writes_reg ? v->reg_general : v->rm_general) {
-		if (jit_host(guest) == ASM_NONE && in->mod == 3)
-			asm_store(&t->code, true, jit_rm(guest), ASM_R14);
-	} else if (in->mod == 3)
-		move(t, STORE, 1, guest);
+	if (general && jit_host(guest) == ASM_NONE)
+		asm_store(&t->code, true, jit_rm(guest), ASM_R14);
+}
+
+static void emit_operand(struct jit_translation *t, const struct jit_insn *insn)
+{
+	const struct x86_row *row = &x86_rows[insn->in.row];
+
+	if (insn->in.mod == 3)
+		return;
+	jit_flags_spare(t, jit_flags_wanted(insn));
+	jit_address(t, insn);
+	jit_check(t, insn, row->mem_size, row->mem_access & 2);
+}
+
+/* What sets a reserved bit or unmasks an exception is the interpreter's, and the block ends there. */
+static void emit_ldmxcsr(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct asm_op ldmxcsr = {.opcode = 0xae, .map = 1, .reg = 2}, test = {.opcode = 0xf7};
+	struct asm_rm r15 = asm_rm_reg(ASM_R15), home = JIT_FIELD(mxcsr);
+	struct jit_stub *stub = jit_call_stub(t, insn);
+
+	if (!stub)
+		return;
+	stub->site->leave = true;
+	asm_load(&t->code, false, ASM_R14, asm_rm_mem(ASM_R13, 0));
+	asm_mov_rr(&t->code, false, ASM_R15, ASM_R14);
+	asm_alu_imm(&t->code, ASM_XOR, false, r15, MXCSR_MASKS);
+	asm_insn(&t->code, &test, &r15);
+	asm_imm(&t->code, ~(uint64_t)MXCSR_VALID | MXCSR_MASKS, 4);
+	stub->jump[0] = asm_jcc(&t->code, ASM_NE);
+	asm_store(&t->code, false, home, ASM_R14);
+	asm_insn(&t->code, &ldmxcsr, &home);
+}
+
+static void emit_stmxcsr(struct jit_translation *t)
+{
+	struct asm_op stmxcsr = {.opcode = 0xae, .map = 1, .reg = 3};
+	struct asm_rm operand = asm_rm_mem(ASM_R13, 0);
+
+	asm_insn(&t->code, &stmxcsr, &operand);
+}
+
+static void emit_mxcsr_move(struct jit_translation *t, const struct jit_insn *insn)
+{
+	emit_operand(t, insn);
+	if (x86_rows[insn->in.row].slow == x86_slow_ldmxcsr)
+		emit_ldmxcsr(t, insn);
+	else
+		emit_stmxcsr(t);
 }
 
 void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn)
 {
 	const struct x86_insn *in = &insn->in;
-	const struct x86_row *row = &x86_rows[in->row];
 	struct vector v;
 
-	describe(&v, in);
-	emit_enabled(t, insn);
-	if (in->mod != 3) {
-		jit_flags_spare(t, insn->live);
-		jit_address(t, insn);
-		jit_check(t, insn, row->mem_size, row->mem_access & 2);
+	jit_live_need(t, insn, (enum jit_live)insn->live_kinds);
+	if (is_mxcsr_move(in)) {
+		emit_mxcsr_move(t, insn);
+		return;
 	}
-	place_rm(t, &v, in);
-	if (v.reg_vector)
-		move(t, LOAD, 0, in->reg);
-	if (v.reg_general)
-		v.op.reg = jit_host(in->reg) != ASM_NONE ? jit_host(in->reg) : ASM_R14;
+	describe(&v, in);
+	emit_operand(t, insn);
+	place_rm(&v, in);
 	asm_insn(&t->code, &v.op, &v.rm);
 	asm_imm(&t->code, in->imm, v.imm_size);
-	emit_register_write(t, &v, in);
+	emit_home(t, &v, in);
+	if (insn->may)
+		jit_flags_made(t);
 }

@@ -29,6 +29,7 @@ struct jit_store {
 struct jit_outcome {
 	uint64_t r[REG_COUNT], rip, cr2, xmm[16][2];
 	struct x86_lazy_flags cc;
+	uint32_t mxcsr;
 	bool faulted;
 	uint8_t vector;
 	uint32_t code;
@@ -60,6 +61,7 @@ static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome,
 		memcpy(outcome->xmm[i], &cpu->zmm[i], sizeof(outcome->xmm[i]));
 	outcome->rip = cpu->rip;
 	outcome->cc = cpu->cc;
+	outcome->mxcsr = cpu->mxcsr;
 	outcome->faulted = faulted;
 	outcome->vector = cpu->fault.vector;
 	outcome->code = cpu->fault.has_code ? cpu->fault.code : 0;
@@ -73,6 +75,7 @@ static void outcome_put(struct x86_cpu *cpu, const struct jit_outcome *outcome)
 		memcpy(&cpu->zmm[i], outcome->xmm[i], sizeof(outcome->xmm[i]));
 	cpu->rip = outcome->rip;
 	cpu->cc = outcome->cc;
+	cpu->mxcsr = outcome->mxcsr;
 }
 
 static bool store_is_plain(struct x86_cpu *cpu, const struct x86_place *place)
@@ -232,6 +235,8 @@ static const char *disagreement(struct x86_cpu *cpu)
 			return "a register";
 	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)) != 0)
 		return "a vector register";
+	if (a->mxcsr != b->mxcsr)
+		return "MXCSR";
 	if (journal->flags_exact && (flags & ~journal->undefined))
 		return "flags";
 	return memory_agrees(journal) ? NULL : "memory";

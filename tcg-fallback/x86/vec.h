@@ -10,6 +10,7 @@
 #define MXCSR_DAZ   0x0040u
 #define MXCSR_FTZ   0x8000u
 #define MXCSR_VALID 0xffffu
+#define MXCSR_MASKS 0x1f80u
 
 /*
  * Executes a VEC row: checks (#UD, #NM, #MF, alignment), loads the operands, calls the row's function and

@@ -75,68 +75,6 @@ FLOAT(min, sf32_min, sf64_min)
 FLOAT(max, sf32_max, sf64_max)
 FLOAT(sqrt, float32_sqrt, float64_sqrt)
 
-/*
- * Reciprocals. The architecture asks for a relative error of at most 1.5 * 2^-12 and no exceptions; the bits
- * below are each maker's own. Here: the correctly rounded value cut to 12 bits of fraction; denormals count
- * as zeros, tiny results too.
- */
-#define RECIPROCAL_KEEP 0xfffff800u
-
-static uint32_t reciprocal_operand(uint32_t a)
-{
-	return sf32_is_denormal(a) ? a & 0x80000000u : a;
-}
-
-static uint32_t reciprocal_finish(uint32_t value)
-{
-	if (sf32_is_nan(value))
-		return value;
-	return sf32_is_denormal(value) ? value & 0x80000000u : value & RECIPROCAL_KEEP;
-}
-
-static uint32_t reciprocal(uint32_t a, uint32_t b, struct sf_env *env)
-{
-	struct sf_env quiet = {.rounding = SF_ROUND_NEAREST};
-
-	if (sf32_is_nan(b))
-		return b | 0x00400000u;
-	return reciprocal_finish(sf32_div(0x3f800000u, reciprocal_operand(b), &quiet));
-}
-
-static uint32_t reciprocal_sqrt(uint32_t a, uint32_t b, struct sf_env *env)
-{
-	struct sf_env quiet = {.rounding = SF_ROUND_NEAREST};
-	uint32_t root;
-
-	if (sf32_is_nan(b))
-		return b | 0x00400000u;
-	b = reciprocal_operand(b);
-	if (!(b & 0x7fffffffu))
-		return b | 0x7f800000u;
-	root = sf32_sqrt(b, &quiet);
-	return sf32_is_nan(root) ? root : reciprocal_finish(sf32_div(0x3f800000u, root, &quiet));
-}
-
-VEC(rcpps)
-{
-	float32_lanes(cpu, dst, src, 4, reciprocal);
-}
-
-VEC(rcpss)
-{
-	float32_lanes(cpu, dst, src, 1, reciprocal);
-}
-
-VEC(rsqrtps)
-{
-	float32_lanes(cpu, dst, src, 4, reciprocal_sqrt);
-}
-
-VEC(rsqrtss)
-{
-	float32_lanes(cpu, dst, src, 1, reciprocal_sqrt);
-}
-
 /* Alternating and horizontal sums. */
 VEC(addsubps)
 {

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "insn_gen.h"
@@ -199,23 +198,6 @@ static void compare_integers(struct comparison *c)
 	}
 }
 
-/* RCPPS and kin: CPUs differ within a relative error of 1.5 * 2^-12. */
-static bool is_approximation(const struct comparison *c)
-{
-	return !strncmp(mnemonic(c), "rcp", 3) || !strncmp(mnemonic(c), "rsqrt", 5);
-}
-
-static bool near_enough(uint32_t expected, uint32_t found)
-{
-	float a, b;
-
-	memcpy(&a, &expected, 4);
-	memcpy(&b, &found, 4);
-	if (expected == found)
-		return true;
-	return isfinite(a) && isfinite(b) && fabs((double)a - (double)b) <= 3.0 / 4096 * fabs((double)a);
-}
-
 static void compare_xmm(struct comparison *c, unsigned index)
 {
 	uint32_t expected[4], found[4];
@@ -224,7 +206,7 @@ static void compare_xmm(struct comparison *c, unsigned index)
 	memcpy(expected, c->expected->state.fx.xmm[index], 16);
 	memcpy(found, c->found->state.fx.xmm[index], 16);
 	for (unsigned i = 0; i < 4; i++) {
-		if (expected[i] == found[i] || (is_approximation(c) && near_enough(expected[i], found[i])))
+		if (expected[i] == found[i])
 			continue;
 		snprintf(name, sizeof(name), "xmm%u[%u]", index, i);
 		differ(c, name, expected[i], found[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random sequences. What one instruction leaves undefined must not be seen by a later one: flags are tracked,
- * and rows with other freedom (approximations, images with pointers, AMD's POPA) stay out.
+ * and rows with other freedom (images with pointers, AMD's POPA) stay out.
  */
 #include "tests/insn/sequence.h"
 
@@ -35,9 +35,8 @@ static bool is_transcendental(const struct x86_insn *in)
 static bool row_fits(const struct x86_row *row)
 {
 	static const char *const left_out[] = {
-		"popa",     "cmps",     "shld",   "shrd",     "rcpps",      "rcpss",
-		"rsqrtps",  "rsqrtss",  "fxsave", "fxrstor",  "hlt",        "int1",
-		"wrfsbase", "wrgsbase", "lsl",    "maskmovq", "maskmovdqu",
+		"popa", "cmps",     "shld",     "shrd", "fxsave",   "fxrstor",    "hlt",
+		"int1", "wrfsbase", "wrgsbase", "lsl",  "maskmovq", "maskmovdqu",
 	};
 
 	for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
