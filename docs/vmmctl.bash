@@ -225,16 +225,27 @@ _vmmctl() {
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
+	--class)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
+	--ms)
+		return ;;
+	--json)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
 	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
 	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level' ;;
+	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;
 	esac
 	if ((COMP_CWORD == 1)); then
-		words='boot run probe version help'
+		words='boot run bench probe version help'
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

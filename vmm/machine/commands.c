@@ -104,6 +104,29 @@ const struct cli_command cli_commands[] = {
 		.run = command_run,
 	},
 	{
+		.name = "bench",
+		.summary = "measure the CPU that a guest gets",
+		.arguments = "[OPTION]...",
+		.description =
+			"Runs small loops, each of one kind of work, in a guest without an operating "
+			"system, and prints how long each "
+			"takes, beside the same code run by this host directly. A figure is the best of "
+			"five stretches. What writes "
+			"code or needs a CPU's system side has no figure of the host.",
+		.options = {command_bench_options},
+		.example =
+			{
+				{"vmmctl bench",
+				 "All kinds of work on the accelerator that boot would take."},
+				{"vmmctl bench --accel tcg --jit off --class int-alu --class sort",
+				 "Two of them, interpreted."},
+				{"vmmctl bench --accel tcg --ms 500 --json bench.json",
+				 "Longer stretches, and the figures in a file."},
+				{"vmmctl bench --list", "What there is to measure."},
+			},
+		.run = command_bench,
+	},
+	{
 		.name = "probe",
 		.summary = "tell what this host can do",
 		.arguments = "",

@@ -16,11 +16,14 @@ struct command_options {
 extern const struct option command_boot_options[]; /* --config, --print-config, --help */
 extern const struct option
 	command_run_options[]; /* vmm/run/run_options.c: what `vmmctl run` has of its own */
-extern const struct option command_help_options[]; /* --help only */
+extern const struct option command_bench_options[]; /* vmm/bench/bench_options.c */
+extern const struct option command_help_options[];  /* --help only */
 
 int command_boot(const struct cli_command *command, int argc, char **argv);
 /* vmm/run/command_run.c, which stands above this folder. */
 int command_run(const struct cli_command *command, int argc, char **argv);
+/* vmm/bench/command_bench.c, likewise. */
+int command_bench(const struct cli_command *command, int argc, char **argv);
 int command_probe(const struct cli_command *command, int argc, char **argv);
 int command_version(const struct cli_command *command, int argc, char **argv);
 int command_help(const struct cli_command *command, int argc, char **argv);

@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes an assembler file that carries a program file as bytes: agent_image.py PROGRAM OUTPUT."""
+"""
+Writes an assembler file that carries a program file as bytes, between the symbols NAME_image and NAME_image_end:
+
+    agent_image.py PROGRAM OUTPUT [NAME]      (NAME: run_agent)
+"""
 import os
 import sys
 
-TEXT = """/* Made by agent_image.py: the agent's program file. */
+TEXT = """/* Made by agent_image.py: a program file. */
 	.section .rodata
-	.globl run_agent_image, run_agent_image_end
-	.type run_agent_image, @object
-run_agent_image:
+	.globl {name}_image, {name}_image_end
+	.type {name}_image, @object
+{name}_image:
 	.incbin "{path}"
-run_agent_image_end:
+{name}_image_end:
 	.byte 0
-	.size run_agent_image, . - run_agent_image
+	.size {name}_image, . - {name}_image
 	.section .note.GNU-stack, "", @progbits
 """
 
+NAME = sys.argv[3] if len(sys.argv) > 3 else "run_agent"
 with open(sys.argv[2], "w", encoding="utf-8") as output:
-    output.write(TEXT.format(path=os.path.abspath(sys.argv[1])))
+    output.write(TEXT.format(path=os.path.abspath(sys.argv[1]), name=NAME))
