@@ -497,28 +497,34 @@ static void serial_destroy(struct device *device)
 	serial_free(serial);
 }
 
+#define SERIAL_STATE(type_, member_) STATE_FIELD(STATE_##type_, struct serial, member_)
+#define SERIAL_REGISTERS                                                                                     \
+	SERIAL_STATE(U8, ier), SERIAL_STATE(U8, fcr), SERIAL_STATE(U8, lcr), SERIAL_STATE(U8, mcr),          \
+		SERIAL_STATE(U8, msr), SERIAL_STATE(U8, scr), SERIAL_STATE(U8, divisor_low),                 \
+		SERIAL_STATE(U8, divisor_high), SERIAL_STATE(BOOL, overrun),                                 \
+		SERIAL_STATE(BOOL, thre_pending), SERIAL_STATE(BOOL, timeout_pending),                       \
+		SERIAL_STATE(BOOL, irq)
+
 static const struct state_field serial_state[] = {
 	STATE_ARRAY(STATE_U8, struct serial, rx.data, SERIAL_FIFO_SIZE),
 	STATE_ARRAY(STATE_U8, struct serial, rx.flags, SERIAL_FIFO_SIZE),
-	STATE_FIELD(STATE_U8, struct serial, rx.head),
-	STATE_FIELD(STATE_U8, struct serial, rx.count),
+	STATE_FIELD_MAX(STATE_U8, struct serial, rx.head, SERIAL_FIFO_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct serial, rx.count, SERIAL_FIFO_SIZE),
 	STATE_ARRAY(STATE_U8, struct serial, tx.data, SERIAL_FIFO_SIZE),
-	STATE_FIELD(STATE_U8, struct serial, tx.head),
-	STATE_FIELD(STATE_U8, struct serial, tx.count),
-	STATE_FIELD(STATE_U8, struct serial, ier),
-	STATE_FIELD(STATE_U8, struct serial, fcr),
-	STATE_FIELD(STATE_U8, struct serial, lcr),
-	STATE_FIELD(STATE_U8, struct serial, mcr),
-	STATE_FIELD(STATE_U8, struct serial, msr),
-	STATE_FIELD(STATE_U8, struct serial, scr),
-	STATE_FIELD(STATE_U8, struct serial, divisor_low),
-	STATE_FIELD(STATE_U8, struct serial, divisor_high),
-	STATE_FIELD(STATE_BOOL, struct serial, overrun),
-	STATE_FIELD(STATE_BOOL, struct serial, thre_pending),
-	STATE_FIELD(STATE_BOOL, struct serial, timeout_pending),
-	STATE_FIELD(STATE_BOOL, struct serial, irq),
+	STATE_FIELD_MAX(STATE_U8, struct serial, tx.head, SERIAL_FIFO_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct serial, tx.count, SERIAL_FIFO_SIZE),
+	SERIAL_REGISTERS,
 	{.name = NULL},
 };
+
+static int serial_loaded(struct device *device, struct err *err)
+{
+	struct serial *serial = (struct serial *)device;
+
+	irq_line_set(&serial->config.irq, serial->irq);
+	serial_update_irq(serial);
+	return 0;
+}
 
 static const struct metric_field serial_metrics[] = {
 	{"rx_bytes", offsetof(struct serial, metric_rx_bytes)},
@@ -535,6 +541,7 @@ static const struct device_class serial_class = {
 	.reset = serial_reset,
 	.pause = serial_pause,
 	.resume = serial_resume,
+	.loaded = serial_loaded,
 	.destroy = serial_destroy,
 };
 
