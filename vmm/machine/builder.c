@@ -262,6 +262,7 @@ static struct machine *builder_make(const struct machine_config *config, const s
 		return NULL;
 	}
 	builder_init_locks(machine);
+	code = machine_config_complete(&machine->config, err);
 	machine->restoring = from;
 	machine->board = board_find(config->board, err);
 	for (size_t i = 0; i < sizeof(builder_steps) / sizeof(builder_steps[0]) && code == 0; i++)

@@ -17,8 +17,6 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
-#include "vmm/machine/config_share.h"
-#include "vmm/machine/config_elements.h"
 #include "vmm/machine/jit_choice.h"
 
 /* In the order of enum boot_protocol. */

@@ -165,3 +165,7 @@ int machine_config_read(struct machine_config *config, const char *path, struct 
 /* Checks what single rows cannot: names against tables, what must be given. Messages name flag and JSON path.
  */
 int machine_config_check(const struct machine_config *config, struct err *err);
+
+/* Decides what was left to chance (MAC addresses), as machine_create does for its copy; what is decided
+ * stays. */
+int machine_config_complete(struct machine_config *config, struct err *err);
