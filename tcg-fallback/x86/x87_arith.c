@@ -5,6 +5,7 @@
  * vol. 2.
  */
 #include "tcg-fallback/x86/x87_state.h"
+#include "tcg-fallback/x86/x87_transcend.h"
 
 /* The eight operations of D8, DA, DC and DE, by ModRM.reg; 2 and 3 are the comparisons. */
 enum { ARITH_ADD, ARITH_MUL, ARITH_COM, ARITH_COMP, ARITH_SUB, ARITH_SUBR, ARITH_DIV, ARITH_DIVR };
@@ -318,7 +319,7 @@ void x87_frndint(struct x86_cpu *cpu, const struct x86_insn *in)
 
 void x87_f2xm1(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_unary(cpu, in, sf80_2xm1);
+	x87_unary(cpu, in, x87_2xm1);
 }
 
 /* st(dest) = op(st(0), st(1)) */
@@ -346,17 +347,17 @@ void x87_fscale(struct x86_cpu *cpu, const struct x86_insn *in)
 
 void x87_fyl2x(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_binary(cpu, in, 1, sf80_yl2x);
+	x87_binary(cpu, in, 1, x87_yl2x);
 }
 
 void x87_fyl2xp1(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_binary(cpu, in, 1, sf80_yl2xp1);
+	x87_binary(cpu, in, 1, x87_yl2xp1);
 }
 
 static struct f80 x87_angle(struct f80 st0, struct f80 st1, struct sf_env *env)
 {
-	return sf80_patan(st1, st0, env);
+	return x87_patan(st1, st0, env);
 }
 
 void x87_fpatan(struct x86_cpu *cpu, const struct x86_insn *in)
@@ -457,12 +458,12 @@ static void x87_trig(struct x86_cpu *cpu, const struct x86_insn *in,
 
 void x87_fsin(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_trig(cpu, in, sf80_sin);
+	x87_trig(cpu, in, x87_sin);
 }
 
 void x87_fcos(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x87_trig(cpu, in, sf80_cos);
+	x87_trig(cpu, in, x87_cos);
 }
 
 void x87_fsincos(struct x86_cpu *cpu, const struct x86_insn *in)
@@ -472,7 +473,7 @@ void x87_fsincos(struct x86_cpu *cpu, const struct x86_insn *in)
 	bool in_range = true;
 
 	if (!x87_two_results_fault(cpu, &env))
-		in_range = sf80_sincos(x87_get(cpu, 0), &sin, &cos, &env);
+		in_range = x87_sincos(x87_get(cpu, 0), &sin, &cos, &env);
 	if (x87_trig_commit(cpu, in, &env, in_range))
 		x87_put_two(cpu, sin, cos);
 }
@@ -485,7 +486,7 @@ void x87_fptan(struct x86_cpu *cpu, const struct x86_insn *in)
 	bool in_range = true;
 
 	if (!x87_two_results_fault(cpu, &env))
-		in_range = sf80_tan(x87_get(cpu, 0), &tan, &env);
+		in_range = x87_tan(x87_get(cpu, 0), &tan, &env);
 	if ((tan.sexp & 0x7fff) == 0x7fff)
 		one = tan;
 	if (x87_trig_commit(cpu, in, &env, in_range))
