@@ -234,6 +234,8 @@ static void run_once(struct x86_cpu *cpu)
 
 static void deliver(struct x86_cpu *cpu)
 {
+	if (cpu->jit)
+		x86_jit_x87_away(cpu);
 	x86_deliver_fault(cpu);
 	x86_code_segments_changed(cpu);
 }

@@ -255,6 +255,10 @@ struct x86_jit_live {
 	uint32_t x87_away;    /* x87 and MMX; 0 only with all its exceptions masked */
 	uint32_t resume;      /* JIT_LIVE_* that a call of C put away, to be loaded again after it */
 	uint32_t mxcsr_host;  /* for C */
+	/* Of the x87 while it is live, for FIP, FOP and FDP: jit_x87.c. */
+	uint32_t x87_where;     /* the last instruction's offset in its page | FOP << 16 */
+	uint32_t x87_data_used; /* x87_data is of an instruction since then: 1 + its segment */
+	uint64_t x87_page, x87_data;
 };
 
 struct x86_cpu {

@@ -39,6 +39,10 @@ bool x86_jit_drop(struct x86_cpu *cpu, uint64_t page_gpa, unsigned first, unsign
 /* Lines of a page (x86_line_bits) that live translations cover. */
 uint64_t x86_jit_lines(const struct x86_cpu *cpu, uint64_t page_gpa);
 
+/* Makes cpu->fpu true, and the host's x87 as C expects it, where translated code left it live: before
+ * anything looks at cpu->fpu, and wherever an exception unwinds to. */
+void x86_jit_x87_away(struct x86_cpu *cpu);
+
 /* Counted for metrics. */
 enum x86_jit_counter {
 	JIT_BLOCKS,     /* translated */

@@ -182,6 +182,8 @@ bool jit_block_enter(struct x86_jit *jit, struct jit_block *block);
 
 /* Writes the thunks of what lives in host registers. jit_live.c */
 void jit_live_thunks_make(struct x86_cpu *cpu, struct asm_code *code);
+/* Loads the x87; false: it must not be live. jit_x87.c */
+bool x86_jit_x87_load(struct x86_cpu *cpu);
 /* Appends the putting away of vectors and MXCSR, noted in jit_live.resume, and the loading of what is noted.
  * Flags are destroyed. jit_live.c */
 void jit_live_emit_save(const struct x86_jit *jit, struct asm_code *code);

@@ -34,9 +34,25 @@ static uint64_t site_done(struct x86_cpu *cpu, const struct jit_site *site, uint
 	return 1;
 }
 
+/* The interpreter is about to execute an instruction: true when the x87 was live. */
+static bool x87_interrupt(struct x86_cpu *cpu)
+{
+	bool live = !cpu->jit_live.x87_away;
+
+	x86_jit_x87_away(cpu);
+	return live;
+}
+
+/* It is live again where the block goes on, or the block cannot. */
+static uint64_t x87_resume(struct x86_cpu *cpu, bool was_live, uint64_t leaves)
+{
+	return leaves || (was_live && !x86_jit_x87_load(cpu));
+}
+
 uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear)
 {
 	uint64_t epoch = cpu->jit->epoch;
+	bool live;
 
 	site_settle(cpu, site);
 	if (cpu->jit->trial.active)
@@ -50,19 +66,21 @@ uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64
 		if (at)
 			return (uintptr_t)at;
 	}
+	live = x87_interrupt(cpu);
 	x86_execute_one(cpu);
-	return site_done(cpu, site, epoch);
+	return x87_resume(cpu, live, site_done(cpu, site, epoch));
 }
 
 uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site)
 {
 	const struct x86_row *row = &x86_rows[site->in->row];
 	uint64_t epoch = cpu->jit->epoch;
+	bool live;
 
 	site_settle(cpu, site);
-	if (cpu->jit->trial.active) {
+	if (cpu->jit->trial.active)
 		return jit_verify_stop(cpu, site);
-	}
+	live = row->kind != X86_ROW_FAST && x87_interrupt(cpu);
 	cpu->jit->count[JIT_CALLS]++;
 	if ((row->properties & X86_PROP_CPL0) && cpu->cpl)
 		x86_raise_gp(cpu);
@@ -74,5 +92,5 @@ uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site)
 	}
 	if (!(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
 		cpu->rip += site->len;
-	return site_done(cpu, site, epoch);
+	return x87_resume(cpu, live, site_done(cpu, site, epoch));
 }

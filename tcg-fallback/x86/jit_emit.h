@@ -28,6 +28,7 @@ enum jit_kind {
 	JIT_STACK,  /* jit_stack.c */
 	JIT_DIVIDE, /* jit_divide.c */
 	JIT_VECTOR, /* jit_vector.c */
+	JIT_X87,    /* jit_x87.c */
 	JIT_BRANCH, /* jit_branch.c */
 	JIT_CALL,   /* one instruction in the interpreter */
 	JIT_STOP,   /* the block ends before it */
@@ -82,6 +83,10 @@ bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in);
 /* JIT_LIVE_* of an instruction that it accepts. */
 unsigned jit_vector_kinds(const struct x86_insn *in);
 void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn);
+bool jit_x87_accepts(const struct x86_insn *in);
+void jit_x87_emit(struct jit_translation *t, const struct jit_insn *insn);
+/* The status flags that it writes, all of them or none, and reads. */
+uint32_t jit_x87_flags(const struct x86_insn *in, uint32_t *read);
 bool jit_branch_accepts(const struct x86_insn *in);
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn);
 

@@ -2,6 +2,10 @@
 /* No translator: hosts other than x86-64 have the interpreter alone. jit.h. */
 #include "tcg-fallback/x86/jit.h"
 
+void x86_jit_x87_away(struct x86_cpu *cpu)
+{
+}
+
 void x86_jit_create(struct x86_cpu *cpu)
 {
 }

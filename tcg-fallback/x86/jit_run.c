@@ -51,6 +51,7 @@ const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *
 
 	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
 	exit = cpu->jit->enter(jit_run_address(cpu->jit, block->body));
+	x86_jit_x87_away(cpu);
 	if (exit)
 		x86_flags_set_status(cpu, jit_flags_unpack(cpu->jit_flags));
 	return exit;

@@ -134,6 +134,29 @@ static void make_call(struct x86_cpu *cpu, struct asm_code *code, uintptr_t func
 	frame_end(code);
 }
 
+/* The thunk of jit_live.c's kind: returns to the caller, or five bytes further on where the x87 cannot be
+ * live. */
+static void make_x87(struct x86_cpu *cpu, struct asm_code *code)
+{
+	uint8_t *loaded;
+
+	store_all(code);
+	jit_live_emit_save(cpu->jit, code);
+	asm_mov_imm64(code, ASM_RDI, (uintptr_t)cpu);
+	asm_alu_imm(code, ASM_SUB, true, asm_rm_reg(ASM_RSP), 8);
+	asm_mov_imm64(code, ASM_RAX, (uintptr_t)x86_jit_x87_load);
+	asm_call_reg(code, ASM_RAX);
+	asm_alu_imm(code, ASM_ADD, true, asm_rm_reg(ASM_RSP), 8);
+	asm_mov_rr(code, false, ASM_R13, ASM_RAX);
+	jit_live_emit_resume(cpu->jit, code);
+	load_all(code);
+	asm_alu_imm(code, ASM_AND, false, asm_rm_reg(ASM_R13), 1);
+	loaded = asm_jcc(code, ASM_NE);
+	asm_alu_imm(code, ASM_ADD, true, asm_rm_mem(ASM_RSP, 0), 5);
+	asm_bind(loaded, code->at);
+	asm_byte(code, 0xc3);
+}
+
 void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2])
 {
 	struct asm_op imul = {.opcode = 0xaf, .map = 1, .w = true, .reg = ASM_R15};
@@ -205,6 +228,8 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	make_call(cpu, &code, (uintptr_t)x86_jit_access);
 	jit->thunk_call = code.at;
 	make_call(cpu, &code, (uintptr_t)x86_jit_call);
+	jit->thunk_live[3] = code.at;
+	make_x87(cpu, &code);
 	jit->thunk_probe = code.at;
 	make_probe(cpu, &code, exit_rip);
 	jit->first = jit->next = code.at;

@@ -28,6 +28,8 @@ static enum jit_kind kind_of(const struct x86_jit *jit, const struct x86_insn *i
 		return JIT_DIVIDE;
 	if (jit_vector_accepts(jit, in))
 		return JIT_VECTOR;
+	if (jit_x87_accepts(in))
+		return JIT_X87;
 	return JIT_CALL;
 }
 
@@ -63,6 +65,8 @@ static void find_flags(struct jit_insn *insn)
 		insn->read = FLAGS_STATUS;
 	} else if (insn->kind == JIT_VECTOR) {
 		return;
+	} else if (insn->kind == JIT_X87) {
+		insn->must = insn->may = jit_x87_flags(&insn->in, &insn->read);
 	} else if (is_shift(row->fast)) {
 		insn->must = may_shift_by_0(&insn->in) ? 0 : insn->may;
 	} else if (row->fast == X86_FAST_BT || row->fast == X86_FAST_BTS || row->fast == X86_FAST_BTR ||
@@ -191,6 +195,7 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	case JIT_PLAIN: jit_plain_emit(t, insn); break;
 	case JIT_STACK: jit_stack_emit(t, insn); break;
 	case JIT_VECTOR: jit_vector_emit(t, insn); break;
+	case JIT_X87: jit_x87_emit(t, insn); break;
 	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
 	case JIT_BRANCH: jit_branch_emit(t, insn); break;
 	case JIT_CALL: emit_call(t, insn); break;

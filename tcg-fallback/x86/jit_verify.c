@@ -17,7 +17,9 @@
 
 #define JOURNAL_MAX (JIT_BLOCK_INSNS * 2)
 #define STORE_MAX   16 /* bytes of the longest store */
-#define REPORTS_MAX 20 /* mismatches told; one is enough to know that something is wrong */
+/* What #AC may ask of an operand: ten bytes count as eight. */
+#define MIN_ALIGNED(size_) ((size_) == 10 ? 8u : (size_))
+#define REPORTS_MAX        20 /* mismatches told; one is enough to know that something is wrong */
 
 struct jit_store {
 	uint8_t *hva;
@@ -30,6 +32,7 @@ struct jit_outcome {
 	uint64_t r[REG_COUNT], rip, cr2, xmm[16][2];
 	struct x86_lazy_flags cc;
 	uint32_t mxcsr;
+	struct x86_fpu fpu;
 	bool faulted;
 	uint8_t vector;
 	uint32_t code;
@@ -62,6 +65,7 @@ static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome,
 	outcome->rip = cpu->rip;
 	outcome->cc = cpu->cc;
 	outcome->mxcsr = cpu->mxcsr;
+	outcome->fpu = cpu->fpu;
 	outcome->faulted = faulted;
 	outcome->vector = cpu->fault.vector;
 	outcome->code = cpu->fault.has_code ? cpu->fault.code : 0;
@@ -76,6 +80,7 @@ static void outcome_put(struct x86_cpu *cpu, const struct jit_outcome *outcome)
 	cpu->rip = outcome->rip;
 	cpu->cc = outcome->cc;
 	cpu->mxcsr = outcome->mxcsr;
+	cpu->fpu = outcome->fpu;
 }
 
 static bool store_is_plain(struct x86_cpu *cpu, const struct x86_place *place)
@@ -102,7 +107,8 @@ uint64_t jit_verify_access(struct x86_cpu *cpu, const struct jit_site *site, uin
 	cpu->jit->trial.insns = site->index;
 	journal->flags_exact = site->flags_saved;
 	if (!x86_canonical(cpu, linear) || (linear & ~PAGE_MASK) > PAGE_SIZE - site->size ||
-	    (site->aligned && (linear & (site->size - 1u))))
+	    (site->aligned && (linear & (site->size - 1u))) ||
+	    ((cpu->eflags & FLAG_AC) && (linear & (MIN_ALIGNED(site->size) - 1u))))
 		return 1;
 	place = x86_locate(cpu, linear, site->write ? X86_WRITE : X86_READ, cpu->tlb->class);
 	if (!place.hva)
@@ -144,6 +150,7 @@ static void try_block(struct x86_cpu *cpu, const struct jit_block *block)
 		}
 		jit_settle(cpu, exit);
 	}
+	x86_jit_x87_away(cpu);
 	cpu->jit->trial.active = false;
 	cpu->tlb_hot = hot;
 	cpu->unwind = outer;
@@ -218,6 +225,17 @@ static uint32_t outcome_flags(struct x86_cpu *cpu, const struct jit_outcome *out
 	return status;
 }
 
+/* Field by field: there are bytes between them. */
+static bool fpu_agrees(const struct x86_fpu *a, const struct x86_fpu *b)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (a->reg[i].mant != b->reg[i].mant || a->reg[i].sexp != b->reg[i].sexp)
+			return false;
+	return !memcmp(a->empty, b->empty, sizeof(a->empty)) && a->control == b->control &&
+	       a->status == b->status && a->top == b->top && a->opcode == b->opcode && a->fip == b->fip &&
+	       a->fdp == b->fdp && a->fcs == b->fcs && a->fds == b->fds;
+}
+
 static const char *disagreement(struct x86_cpu *cpu)
 {
 	const struct jit_journal *journal = cpu->jit->trial.journal;
@@ -237,6 +255,8 @@ static const char *disagreement(struct x86_cpu *cpu)
 		return "a vector register";
 	if (a->mxcsr != b->mxcsr)
 		return "MXCSR";
+	if (!fpu_agrees(&a->fpu, &b->fpu))
+		return "the x87";
 	if (journal->flags_exact && (flags & ~journal->undefined))
 		return "flags";
 	return memory_agrees(journal) ? NULL : "memory";
@@ -251,6 +271,10 @@ static void report(struct x86_cpu *cpu, const struct jit_block *block, const cha
 		return;
 	log_warning("jit mismatch: %s after %u instructions from %#llx (block %#llx)", what, insns,
 		    (unsigned long long)journal->before.rip, (unsigned long long)block->key);
+	if (a->faulted || b->faulted)
+		log_warning("  translated: fault %u (%#x, cr2 %#llx); interpreted: %u (%#x, cr2 %#llx)",
+			    a->vector, a->code, (unsigned long long)a->cr2, b->vector, b->code,
+			    (unsigned long long)b->cr2);
 	log_warning("  translated: rip %#llx flags %#x; interpreted: rip %#llx flags %#x; undefined %#x",
 		    (unsigned long long)a->rip, outcome_flags(cpu, a), (unsigned long long)b->rip,
 		    outcome_flags(cpu, b), journal->undefined);

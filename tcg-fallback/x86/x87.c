@@ -104,6 +104,14 @@ static x86_slow_fn *x87_lookup(const struct x87_escape *escape, const struct x86
 	return escape->group[reg] ? escape->group[reg]->fn[in->rm & 7] : NULL;
 }
 
+x86_slow_fn *x87_find(const struct x86_insn *in)
+{
+	static const struct x87_escape *const escapes[8] = {&escape_d8, &escape_d9, &escape_da, &escape_db,
+							    &escape_dc, &escape_dd, &escape_de, &escape_df};
+
+	return x87_lookup(escapes[in->opcode & 7], in);
+}
+
 static void x87_execute(struct x86_cpu *cpu, const struct x86_insn *in, const struct x87_escape *escape)
 {
 	x86_slow_fn *fn = x87_lookup(escape, in);

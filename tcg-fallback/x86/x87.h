@@ -28,6 +28,9 @@ x86_slow_fn x86_slow_fpu_d8, x86_slow_fpu_d9, x86_slow_fpu_da, x86_slow_fpu_db;
 x86_slow_fn x86_slow_fpu_dc, x86_slow_fpu_dd, x86_slow_fpu_de, x86_slow_fpu_df;
 x86_slow_fn x86_slow_fwait;
 
+/* The function of an escape (D8 to DF); NULL: a hole, which is #UD. */
+x86_slow_fn *x87_find(const struct x86_insn *in);
+
 /* The status word with TOP merged in; setting it takes TOP out and derives ES and B from flags and masks. */
 uint16_t x87_status_get(const struct x86_cpu *cpu);
 void x87_status_set(struct x86_cpu *cpu, uint16_t status);
