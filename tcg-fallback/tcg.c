@@ -13,6 +13,8 @@
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/tcg_state.h"
 #include "tcg-fallback/x86/disassemble.h"
+#include "tcg-fallback/x86/native.h"
+#include "tcg-fallback/x86/xsave.h"
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
 
@@ -75,7 +77,7 @@ static const uint16_t tcg_features[] = {
 	X86_FEATURE_LM,
 };
 
-#define TCG_XCR0      (1ull | 1ull << 1 | 1ull << 9) /* x87, SSE, PKRU */
+#define TCG_XCR0      (X86_XFEATURE_X87 | X86_XFEATURE_SSE | X86_XFEATURE_PKRU)
 #define TCG_PHYS_BITS 46
 #define TCG_VIRT_BITS 57
 
@@ -85,9 +87,12 @@ static int tcg_probe(struct err *err)
 	return 0;
 }
 
+/* The engine's own and what it can have the host execute. */
 static void tcg_feature_words(uint32_t words[X86_WORD_COUNT])
 {
-	memset(words, 0, X86_WORD_COUNT * sizeof(words[0]));
+	uint32_t needed[X86_WORD_COUNT];
+
+	x86_native_features(needed, words, NULL);
 	for (size_t i = 0; i < sizeof(tcg_features) / sizeof(tcg_features[0]); i++)
 		words[tcg_features[i] / 32] |= 1u << (tcg_features[i] % 32);
 }
@@ -104,6 +109,8 @@ static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct er
 		.kvmclock = true,
 	};
 	tcg_feature_words(capabilities->feature);
+	if (capabilities->feature[X86_FEATURE_AVX / 32] >> X86_FEATURE_AVX % 32 & 1)
+		capabilities->xcr0 |= X86_XFEATURE_AVX;
 	return 0;
 }
 
@@ -227,8 +234,12 @@ static struct accel_vcpu *tcg_vcpu_create(struct accel_vm *vm, const struct acce
 	}
 	vcpu->cpu->promises_more = tcg_promises_more(vcpu->cpu);
 	tcg_feature_words(words);
-	if (config->lenient)
-		x86_cpu_make_lenient(vcpu->cpu, words);
+	if (config->lenient && !x86_cpu_make_lenient(vcpu->cpu, words)) {
+		x86_cpu_destroy(vcpu->cpu);
+		free(vcpu);
+		err_set_errno(err, -ENOMEM, "tcg: CPU %u", config->index);
+		return NULL;
+	}
 	return vcpu;
 }
 

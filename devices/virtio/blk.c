@@ -489,7 +489,6 @@ static const struct device_class blk_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = virtio_class_resume,
-	.loaded = virtio_class_loaded,
 	.destroy = blk_destroy,
 };
 

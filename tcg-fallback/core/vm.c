@@ -15,6 +15,7 @@
 #include "tcg-fallback/core/phys.h"
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit.h"
+#include "tcg-fallback/x86/native.h"
 
 struct x86_vm *x86_vm_create(unsigned cpu_count, const struct x86_host *host)
 {
@@ -146,6 +147,7 @@ static bool cpu_allocate(struct x86_cpu *cpu, const struct x86_cpuid_leaf *leave
 static void cpu_free(struct x86_cpu *cpu)
 {
 	x86_jit_destroy(cpu);
+	x86_native_destroy(cpu);
 	x86_code_destroy(cpu->code);
 	x86_tlb_destroy(cpu->tlb);
 	free((void *)(uintptr_t)cpu->cpuid);
@@ -173,6 +175,10 @@ struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x
 	cpu->host = vm->host;
 	atomic_store(&cpu->a20_mask, atomic_load(&vm->a20_mask));
 	identify(cpu);
+	if (!x86_native_create(cpu)) {
+		cpu_free(cpu);
+		return NULL;
+	}
 	x86_cpu_reset(cpu, false);
 	cpu->wait_for_sipi = index != 0;
 	cpu->r[REG_ZERO] = 0;
@@ -198,12 +204,13 @@ void x86_cpu_destroy(struct x86_cpu *cpu)
 	cpu_free(cpu);
 }
 
-void x86_cpu_make_lenient(struct x86_cpu *cpu, const uint32_t feature[X86_FEATURE_WORDS])
+bool x86_cpu_make_lenient(struct x86_cpu *cpu, const uint32_t feature[X86_FEATURE_WORDS])
 {
 	cpu->lenient = true;
 	for (unsigned i = 0; i < X86_FEATURE_WORDS; i++)
 		cpu->feature[i] |= feature[i];
 	memcpy(cpu->code->decode.feature, cpu->feature, sizeof(cpu->feature));
+	return x86_native_create(cpu);
 }
 
 void x86_cpu_post(struct x86_cpu *cpu, uint32_t attention)

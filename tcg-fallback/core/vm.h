@@ -52,8 +52,8 @@ void x86_vm_set_a20(struct x86_vm *vm, bool enabled);
 struct x86_cpu *x86_cpu_create(struct x86_vm *vm, unsigned index, const struct x86_cpuid_leaf *leaves,
 			       size_t count);
 void x86_cpu_destroy(struct x86_cpu *cpu);
-/* Lets a new CPU execute instructions of these features, whatever its leaves say. */
-void x86_cpu_make_lenient(struct x86_cpu *cpu, const uint32_t feature[X86_FEATURE_WORDS]);
+/* Lets a new CPU execute instructions of these features, whatever its leaves say. False: no memory. */
+bool x86_cpu_make_lenient(struct x86_cpu *cpu, const uint32_t feature[X86_FEATURE_WORDS]);
 
 /* Runs guest code on the calling thread until the caller must decide. */
 enum x86_exit x86_cpu_run(struct x86_cpu *cpu);

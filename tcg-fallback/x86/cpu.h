@@ -21,6 +21,7 @@ struct x86_tlb;
 struct x86_tlb_entry;
 struct x86_code;
 struct x86_jit;
+struct x86_native;
 
 /* General registers; index 16 always reads zero (no base, no index), so effective addresses need no branch.
  */
@@ -283,6 +284,7 @@ struct x86_cpu {
 	struct x86_tlb *tlb;  /* owned; core/ */
 	struct x86_code *code; /* owned; core/ */
 	struct x86_jit *jit;   /* owned; NULL: the interpreter alone */
+	struct x86_native *native; /* owned; what the host executes for it, NULL: nothing. native.h */
 	uint64_t jit_flags;    /* status flags between translated code and C; jit_cache.h */
 	uint64_t jit_value;    /* of translated code, within an instruction */
 	uint64_t jit_jumps;    /* address of the jump cache */

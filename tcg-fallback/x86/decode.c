@@ -147,8 +147,6 @@ static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, str
 	vex_set_prefix(in, last & 3);
 	if (mode->bits == 64)
 		in->rex = (uint8_t)(0x40 | rex | (in->vex_w ? REX_W : 0));
-	else
-		in->vex_vvvv &= 7;
 	in->map = map;
 	in->opcode = cursor_byte(c);
 	return map >= 1 && map <= 3;
@@ -229,6 +227,7 @@ static unsigned select_value(const struct x86_decode_mode *mode, const struct x8
 	case X86_SELECT_REX_B: return in->rex & REX_B;
 	case X86_SELECT_OPSIZE: return opsize_normal(mode, in) >> 2;
 	case X86_SELECT_VEX_L: return in->vex_l;
+	case X86_SELECT_VEX_W: return in->vex_w;
 	}
 	return 0;
 }
@@ -274,6 +273,11 @@ static void decode_address_16(struct cursor *c, struct x86_insn *in)
 	}
 }
 
+static bool is_vsib(const struct x86_insn *in)
+{
+	return x86_rows[in->row].properties & X86_PROP_VSIB;
+}
+
 /* 32- and 64-bit addressing, SIB and RIP-relative included. */
 static void decode_address_32(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
 {
@@ -286,7 +290,8 @@ static void decode_address_32(const struct x86_decode_mode *mode, struct cursor 
 
 		low = sib & 7;
 		in->scale = sib >> 6;
-		in->index = index == 4 ? REG_ZERO : (uint8_t)index;
+		in->vsib = (uint8_t)index;
+		in->index = index == 4 || is_vsib(in) ? REG_ZERO : (uint8_t)index;
 	}
 	in->base = (uint8_t)(low | high_base);
 	if (in->mod == 0 && low == 5) {
@@ -344,6 +349,8 @@ static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c
 	const struct x86_row_form *form = &x86_row_forms[in->row];
 
 	in->opsize = opsize_by_rule(mode, in, form->opsize);
+	if (form->vex_vvvv && mode->bits != 64)
+		in->vex_vvvv &= 7;
 	if (in->has_modrm && form->mod_ignored)
 		in->mod = 3;
 	if (x86_insn_is_mem(in))
@@ -365,6 +372,14 @@ static bool is_control_register(const struct x86_insn *in)
 	return in->reg < 8 || (in->reg == 8 && !(in->opcode & 1));
 }
 
+/* A vector as index needs a SIB byte, and may be neither the destination nor the mask. */
+static bool is_legal_vsib(const struct x86_insn *in)
+{
+	if (in->addrsize == 2 || (in->rm & 7) != 4)
+		return false;
+	return in->reg != in->vsib && in->reg != in->vex_vvvv && in->vsib != in->vex_vvvv;
+}
+
 /* Rules that hold across rows. */
 static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *in)
 {
@@ -377,6 +392,8 @@ static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *
 	if (in->encoding == X86_ENC_VEX && in->vex_vvvv && !x86_row_forms[in->row].vex_vvvv)
 		return false;
 	if (x86_row_forms[in->row].mod_ignored && !is_control_register(in))
+		return false;
+	if ((row->properties & X86_PROP_VSIB) && !is_legal_vsib(in))
 		return false;
 	return row->kind != X86_ROW_UD;
 }

@@ -55,6 +55,7 @@ enum x86_select {
 	X86_SELECT_REX_B,
 	X86_SELECT_OPSIZE, /* 2, 4, 8 bytes */
 	X86_SELECT_VEX_L,
+	X86_SELECT_VEX_W, /* the bit itself, in every mode */
 };
 
 /*

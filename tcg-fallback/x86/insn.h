@@ -34,6 +34,7 @@ struct x86_insn {
 	bool has_modrm;
 	uint8_t mod, reg, rm; /* ModRM fields extended by REX.R and REX.B; mod == 3: rm is a register */
 	uint8_t base, index;  /* REG_* (REG_ZERO: none, REG_RIP: RIP-relative); valid when memory */
+	uint8_t vsib;         /* X86_PROP_VSIB: the vector register whose elements are the index */
 	uint8_t scale;        /* 0..3 */
 	uint8_t seg;  /* SEG_* of the memory operand after overrides and defaults (64-bit mode: FS, GS, else
 		       * without base or limit: SEG_SS, for #SS instead of #GP, or SEG_FLAT) */
@@ -83,23 +84,29 @@ enum {
 	X86_PROP_D64 = 1u << 6, /* operand size defaults to 64 in 64-bit mode (push, pop, near branches) */
 	X86_PROP_F64 = 1u << 7, /* operand size forced to 64 in 64-bit mode */
 	X86_PROP_NO_REAL = 1u << 8, /* #UD in real and virtual-8086 mode */
-	X86_PROP_ALIGN16 = 1u << 9, /* #GP(0) unless a 16-byte memory operand is aligned (legacy SSE) */
+	X86_PROP_ALIGN16 = 1u << 9, /* #GP(0) unless a memory operand is aligned: 16 bytes in legacy SSE, in
+				     * AVX those of the instructions that say so, to their size */
 	X86_PROP_MMX =
 		1u << 10, /* #UD by CR0.EM, #NM by TS, #MF when pending; sets TOP = 0 and all tags valid */
 	X86_PROP_SSE = 1u << 11, /* #UD by CR0.EM or !CR4.OSFXSR, #NM by TS */
 	X86_PROP_FPU = 1u << 12, /* x87: the slow function makes its own checks */
-	X86_PROP_AVX = 1u << 13,
+	X86_PROP_AVX = 1u << 13, /* #UD by CR4.OSXSAVE or XCR0, #NM by TS */
 	X86_PROP_MODRM_REG = 1u << 14, /* only mod == 3 */
 	X86_PROP_MODRM_MEM = 1u << 15, /* only mod != 3 */
 	X86_PROP_STRING = 1u << 16,
+	X86_PROP_MXCSR = 1u << 17, /* VEX and EVEX: reads MXCSR, may raise #XM */
+	X86_PROP_VL = 1u << 18,    /* the memory operand has mem_size << vex_l bytes */
+	X86_PROP_VSIB = 1u << 19,  /* the index of the memory operand is a vector */
 };
 
 /*
  * Operand kinds, after the letters of the opcode maps (Intel SDM vol. 2, appendix A.2): E/G general registers
  * or memory, V/W/H/U vector registers or memory, P/Q/N MMX, I immediate, J relative, O moffs, S segment
  * register, C/D control/debug register, M memory only, R register only, X/Y string source and destination, Z
- * register in the opcode's low three bits, fixed registers by name. The generated enum x86_operand spells
- * them OPD_<letter><size>; sizes: b w d q v (opsize) z (2 or 4) y (4 or 8) dq (16) qq (32) x, ps pd ss sd.
+ * register in the opcode's low three bits, B/H general or vector register of VEX.vvvv, L vector register of
+ * the immediate's high four bits, fixed registers by name. The generated enum x86_operand spells them
+ * OPD_<letter><size>; sizes: b w d q v (opsize) z (2 or 4) y (4 or 8) dq (16) qq (32), ps pd ss sd, x (the
+ * vector's length) and its half h, quarter f and eighth e.
  */
 struct x86_row {
 	const char *mnemonic; /* lower case, as the manual: "add" */
@@ -111,12 +118,22 @@ struct x86_row {
 	uint32_t properties;                                 /* X86_PROP_* */
 	uint32_t flags_read, flags_written, flags_undefined; /* FLAG_*; undefined is a subset of written */
 	uint16_t feature;   /* X86_FEATURE_* required, or X86_FEATURE_ALWAYS */
-	uint8_t mem_size;   /* bytes accessed at the memory operand; 0: opsize */
+	uint8_t mem_size;   /* bytes accessed at the memory operand; 0: opsize. x86_insn_mem_size */
 	uint8_t mem_access; /* 0 none or address only, 1 read, 2 write, 3 both */
 };
 
 extern const struct x86_row x86_rows[];
 extern const size_t x86_row_count;
+
+/* Bytes accessed at the memory operand. */
+static inline unsigned x86_insn_mem_size(const struct x86_insn *in)
+{
+	const struct x86_row *row = &x86_rows[in->row];
+
+	if (!row->mem_size)
+		return in->opsize;
+	return (unsigned)row->mem_size << (row->properties & X86_PROP_VL ? in->vex_l : 0);
+}
 
 enum x86_decode_status {
 	X86_DECODE_OK,

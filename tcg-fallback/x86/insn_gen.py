@@ -14,17 +14,20 @@ VEX_MAP_BASE = 3  # VEX maps 1..3 follow the four legacy maps
 MAP_COUNT = 7
 PREFIXES = {'NP': [0], '66': [1], 'F3': [2], 'F2': [3], 'NFx': [0, 1]}
 # Selectors in the order in which the trie asks; the number of values of each. decode.h: enum x86_select.
-SELECTORS = [('mode64', 2), ('prefix', 4), ('reg', 8), ('mod3', 2), ('rm', 8), ('w', 2), ('rexb', 2), ('osize', 3), ('vexl', 2)]
+SELECTORS = [('mode64', 2), ('prefix', 4), ('reg', 8), ('mod3', 2), ('rm', 8), ('w', 2), ('rexb', 2), ('osize', 3), ('vexl', 4),
+             ('vexw', 2)]
 FLAG_LETTERS = {'o': 'OF', 's': 'SF', 'z': 'ZF', 'a': 'AF', 'p': 'PF', 'c': 'CF', 'd': 'DF'}
 FLAG_ALL = 'FLAGS_STATUS | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | FLAG_ID'
 PROPERTIES = {'lock': 'LOCK', 'jump': 'JUMP', 'end': 'END', 'cpl0': 'CPL0', 'no64': 'NO64', 'only64': 'ONLY64',
               'd64': 'D64', 'f64': 'F64', 'noreal': 'NO_REAL', 'string': 'STRING', 'fpu': 'FPU', 'mmx': 'MMX', 'sse': 'SSE',
-              'mem': 'MODRM_MEM', 'reg': 'MODRM_REG'}
-FORM_WORDS = {'modreg', 'byte', 'unaligned'}
-SIZES = {'b': 1, 'w': 2, 'd': 4, 'q': 8, 'dq': 16, 'ps': 16, 'pd': 16, 'ss': 4, 'sd': 8, 'pi': 8, 'x': 16, 'qq': 32}
+              'mem': 'MODRM_MEM', 'reg': 'MODRM_REG', 'avx': 'AVX', 'mxcsr': 'MXCSR', 'vsib': 'VSIB'}
+FORM_WORDS = {'modreg', 'byte', 'unaligned', 'aligned'}
+SIZES = {'b': 1, 'w': 2, 'd': 4, 'q': 8, 'dq': 16, 'ps': 16, 'pd': 16, 'ss': 4, 'sd': 8, 'pi': 8, 'qq': 32,
+         'x': 16, 'h': 8, 'f': 4, 'e': 2}
+BY_LENGTH = 'xhfe'  # sizes that grow with the vector length
 IMMEDIATES = {'Ib': 'IB', 'sIb': 'SIB', 'Iw': 'IW', 'Iz': 'IZ', 'Iv': 'IV', 'Jb': 'SIB', 'Jz': 'IZ', 'Ap': 'AP',
-              'Ob': 'MOFFS', 'Ov': 'MOFFS', 'Iw,Ib': 'IWIB'}
-OPERAND = re.compile(r'(?P<letter>[EGVWUMRPQNSCDIJOAXYZB])(?P<size>dq|ps|pd|ss|sd|pi|qq|[bwdqvzypsax])?$')
+              'Ob': 'MOFFS', 'Ov': 'MOFFS', 'Iw,Ib': 'IWIB', 'Lx': 'IB'}
+OPERAND = re.compile(r'(?P<letter>[EGVWUMRPQNSCDIJOAXYZBHL])(?P<size>dq|ps|pd|ss|sd|pi|qq|[bwdqvzypsaxhfe])?$')
 EITHER = re.compile(r'R[dv]M(?P<size>[bwd])$')
 
 
@@ -64,7 +67,7 @@ class Row:
             elif parts[0] in ('L1', '256'):
                 self.select['vexl'] = [1]
             if len(parts) > 3:
-                self.select['w'] = [int(parts[3][1])]
+                self.select['vexw'] = [int(parts[3][1])]
         elif tokens[0] in PREFIXES and (tokens[0] in ('NP', 'NFx') or len(tokens) > 1 and tokens[1] in ('0F', '90')):
             self.select['prefix'] = PREFIXES[tokens.pop(0)]
         if not self.vex:
@@ -125,13 +128,19 @@ class Row:
                 return SIZES.get(match['size'] or '', 0)
         return 0
 
-    def is_vector(self):
-        return bool(self.letters & set('VWUPQN'))
+    def grows(self):
+        """Is the memory operand as long as VEX.L says?"""
+        matches = [OPERAND.match(operand) for operand in self.operands]
+        return any(m and m['letter'] in 'MW' and (m['size'] or '-') in BY_LENGTH for m in matches)
 
     def property_names(self):
         names = [PROPERTIES[word] for word in self.words if word in PROPERTIES]
-        if self.letters & set('VWU') and 'SSE' not in names:
-            names.append('SSE')
+        if self.letters & set('VWU'):
+            names.append('AVX' if self.vex else 'SSE')
+        if self.grows():
+            names.append('VL')
+        if 'aligned' in self.words:
+            names.append('ALIGN16')
         if self.letters & set('PQN') and 'MMX' not in names:
             names.append('MMX')
         if 'JUMP' in names and 'END' not in names:
@@ -143,7 +152,7 @@ class Row:
         if self.letters & set('VWU') and self.mem_size() == 16 and 'unaligned' not in self.words and not self.vex:
             if self.letters & set('WM'):
                 names.append('ALIGN16')
-        return names
+        return unique(names)
 
     def operand_size_rule(self):
         names = self.property_names()

@@ -361,7 +361,7 @@ void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void
 		x86_debug_data(cpu, linear, (unsigned)len, true);
 }
 
-void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
+void x86_probe_write_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
 {
 	uint64_t linear = x86_linear_of(cpu, seg, offset, len, true);
 	struct x86_place place[2];
@@ -369,9 +369,14 @@ void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t 
 	if (x86_tlb_write(cpu, linear, (unsigned)len))
 		return;
 	x86_check_canonical(cpu, seg, linear, len);
-	if (len <= 16 && !(len & (len - 1)))
-		check_alignment(cpu, linear, (unsigned)len);
 	places(cpu, linear, len, X86_WRITE, cpu->tlb->class, place);
+}
+
+void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len)
+{
+	if ((cpu->eflags & FLAG_AC) && len <= 16 && !(len & (len - 1)))
+		check_alignment(cpu, x86_linear(cpu, seg, offset, len, true), (unsigned)len);
+	x86_probe_write_bytes(cpu, seg, offset, len);
 }
 
 /* Can the host's atomics change the value in place? Misaligned ones could be split between two lines. */

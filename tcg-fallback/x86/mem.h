@@ -33,6 +33,8 @@ void x86_st_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, const void
 void x86_check_alignment(struct x86_cpu *cpu, unsigned seg, uint64_t offset, unsigned alignment, bool write);
 /* Raises what a write of len bytes would raise (read-modify-write checks this before it reads). */
 void x86_probe_write(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len);
+/* The same without AC, as x86_st_bytes. */
+void x86_probe_write_bytes(struct x86_cpu *cpu, unsigned seg, uint64_t offset, size_t len);
 
 /*
  * Locked compare-and-swap with all the checks of a write; size_bytes 1, 2, 4, 8, any alignment. True when

@@ -5,7 +5,9 @@
  */
 #include "insn_gen.h"
 #include "tcg-fallback/x86/mem.h"
+#include "tcg-fallback/x86/native.h"
 #include "tcg-fallback/x86/vec.h"
+#include "tcg-fallback/x86/xsave.h"
 
 static uint64_t mask_move_address(const struct x86_cpu *cpu, const struct x86_insn *in)
 {
@@ -33,7 +35,10 @@ static void mask_move(struct x86_cpu *cpu, const struct x86_insn *in, const uint
 
 void x86_slow_maskmovdqu(struct x86_cpu *cpu, const struct x86_insn *in)
 {
-	x86_vec_check(cpu, X86_PROP_SSE);
+	if (in->encoding == X86_ENC_VEX)
+		x86_avx_check(cpu, X86_XFEATURE_SSE | X86_XFEATURE_AVX);
+	else
+		x86_vec_check(cpu, X86_PROP_SSE);
 	mask_move(cpu, in, cpu->zmm[in->reg].b, cpu->zmm[in->rm].b, 16);
 }
 

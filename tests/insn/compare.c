@@ -120,7 +120,7 @@ static bool is_one_of(const struct comparison *c, const char *const *names)
  */
 static bool is_fault_anywhere(const struct comparison *c)
 {
-	static const char *const names[] = {"fxsave", "fxrstor", "maskmovq", "maskmovdqu",
+	static const char *const names[] = {"fxsave", "fxrstor", "maskmovq", "maskmovdqu", "vmaskmovdqu",
 					    "cmps",   "fpu_d9",  "fpu_dd",   NULL};
 
 	return is_one_of(c, names) && c->expected->vector == ORACLE_VECTOR_PF &&
@@ -145,8 +145,10 @@ static bool is_canonical_edge(const struct comparison *c)
 /* The same for x87 images across the end of 4 GiB in 32-bit code. */
 static bool is_wrapped(const struct comparison *c)
 {
-	static const char *const names[] = {"fpu_d9",  "fpu_db",   "fpu_dd",     "fpu_df", "fxsave",
-					    "fxrstor", "maskmovq", "maskmovdqu", NULL};
+	static const char *const names[] = {"fpu_d9",      "fpu_db",     "fpu_dd",     "fpu_df",
+					    "fxsave",      "fxrstor",    "maskmovq",   "maskmovdqu",
+					    "vmaskmovdqu", "vmaskmovps", "vmaskmovpd", "vpmaskmovd",
+					    "vpmaskmovq",  NULL};
 
 	return c->test->bits == 32 && c->expected->cr2 >= UINT32_MAX - ORACLE_PAGE &&
 	       (!c->in || is_one_of(c, names)) &&
@@ -214,6 +216,19 @@ static void compare_xmm(struct comparison *c, unsigned index)
 	}
 }
 
+static void compare_ymm(struct comparison *c, unsigned index)
+{
+	uint64_t expected[2], found[2];
+	char name[16];
+
+	memcpy(expected, c->expected->state.ymm[index], 16);
+	memcpy(found, c->found->state.ymm[index], 16);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "ymm%u.q[%u]", index, 2 + i);
+		check(c, name, expected[i], found[i]);
+	}
+}
+
 static bool is_transcendental(const struct comparison *c)
 {
 	if (!c->in || c->in->opcode != 0xd9 || c->in->mod != 3)
@@ -269,6 +284,22 @@ static void compare_st(struct comparison *c, unsigned index)
 	check(c, name, fractions[0], fractions[1]);
 }
 
+/*
+ * Overflow and underflow that are not masked are found by the host with masked ones: what it then says of
+ * inexactness is that of the masked result (native.c). The steps of VDPPS are not told apart.
+ */
+static uint32_t mxcsr_unknown(const struct comparison *c)
+{
+	const uint32_t mxcsr = c->expected->state.fx.mxcsr, unmasked = mxcsr & ~(mxcsr >> 7) & 0x3f;
+
+	if (c->expected->vector != ORACLE_VECTOR_XM ||
+	    (c->in && !(x86_rows[c->in->row].properties & X86_PROP_MXCSR)))
+		return 0;
+	if (!strncmp(mnemonic(c), "vdpp", 4))
+		return 0x3f;
+	return unmasked & 0x18 ? 0x20 : 0;
+}
+
 static void compare_fx(struct comparison *c)
 {
 	const struct oracle_fx *expected = &c->expected->state.fx, *found = &c->found->state.fx;
@@ -278,11 +309,13 @@ static void compare_fx(struct comparison *c)
 	check(c, "fcw", expected->control, found->control);
 	check(c, "fsw", expected->status & status_mask, found->status & status_mask);
 	check(c, "ftw", expected->tags, found->tags);
-	check(c, "mxcsr", expected->mxcsr, found->mxcsr);
+	check(c, "mxcsr", expected->mxcsr & ~mxcsr_unknown(c), found->mxcsr & ~mxcsr_unknown(c));
 	for (unsigned i = 0; i < 8; i++)
 		compare_st(c, i);
 	for (unsigned i = 0; i < (c->test->bits == 64 ? 16 : 8); i++)
 		compare_xmm(c, i);
+	for (unsigned i = 0; i < (c->test->bits == 64 ? 16 : 8); i++)
+		compare_ymm(c, i);
 }
 
 /* FXSAVE, FNSAVE and FNSTENV store the last instruction's pointers, which AMD's FXSAVE may leave out. */

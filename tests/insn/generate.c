@@ -25,14 +25,17 @@ static uint8_t pick_bit(struct random *random, unsigned mask)
 bool generate_wanted(const struct x86_row *row, uint16_t index)
 {
 	static const char *const slow_wanted[] = {
-		"fpu_d8", "fpu_d9",  "fpu_da",      "fpu_db",     "fpu_dc",      "fpu_dd",        "fpu_de",
-		"fpu_df", "fwait",   "emms",        "pushf",      "popf",        "ldmxcsr",       "stmxcsr",
-		"fxsave", "fxrstor", "maskmovq",    "maskmovdqu", "push_seg",    "mov_from_sreg", "cli",
-		"hlt",    "int3",    "into",        "rdfsbase",   "rdgsbase",    "wrfsbase",      "wrgsbase",
-		"lar",    "lsl",     "verr",        "verw",       "arpl",        "clts",          "invd",
-		"wbinvd", "rdmsr",   "wrmsr",       "in_imm",     "in_dx",       "out_imm",       "out_dx",
-		"ins",    "outs",    "mov_from_cr", "mov_to_cr",  "mov_from_dr", "mov_to_dr",     "lgdt",
-		"lidt",   "lldt",    "ltr",         "lmsw",       "invlpg",      "swapgs",
+		"fpu_d8",   "fpu_d9",        "fpu_da",        "fpu_db",    "fpu_dc",      "fpu_dd",
+		"fpu_de",   "fpu_df",        "fwait",         "emms",      "pushf",       "popf",
+		"ldmxcsr",  "stmxcsr",       "fxsave",        "fxrstor",   "maskmovq",    "maskmovdqu",
+		"push_seg", "mov_from_sreg", "cli",           "hlt",       "int3",        "into",
+		"rdfsbase", "rdgsbase",      "wrfsbase",      "wrgsbase",  "lar",         "lsl",
+		"verr",     "verw",          "arpl",          "clts",      "invd",        "wbinvd",
+		"rdmsr",    "wrmsr",         "in_imm",        "in_dx",     "out_imm",     "out_dx",
+		"ins",      "outs",          "mov_from_cr",   "mov_to_cr", "mov_from_dr", "mov_to_dr",
+		"lgdt",     "lidt",          "lldt",          "ltr",       "lmsw",        "invlpg",
+		"swapgs",   "native",        "vmaskmov",      "vgather",   "vzeroupper",  "vzeroall",
+		"vldmxcsr", "vstmxcsr",      "native_string",
 	};
 
 	if (row->kind != X86_ROW_SLOW)
@@ -77,12 +80,19 @@ static unsigned put_vex(struct random *random, const struct x86_decode_mode *mod
 {
 	const bool wide = mode->bits == 64;
 	const unsigned rxb = wide ? random_below(random, 8) << 5 : 0xe0;
-	const unsigned pp = pick_bit(random, form->prefix), vvvv = random_below(random, 16) | (wide ? 0 : 8);
+	const unsigned pp = pick_bit(random, form->prefix);
+	const unsigned vvvv = form->vvvv ? random_below(random, 16) | (wide ? 0 : 8) : 15;
+	const unsigned w = pick_bit(random, form->w & form->vexw & 3), l = pick_bit(random, form->vexl & 3);
 
+	if (form->map == 1 && !w && random_one_in(random, 2)) {
+		code[0] = 0xc5;
+		code[1] = (uint8_t)((rxb & 0x80) | vvvv << 3 | l << 2 | pp);
+		code[2] = (uint8_t)(form->opcode + random_below(random, form->opcode_count));
+		return 3;
+	}
 	code[0] = 0xc4;
 	code[1] = (uint8_t)(rxb | form->map);
-	code[2] = (uint8_t)(pick_bit(random, form->w & 3) << 7 | vvvv << 3 |
-			    pick_bit(random, form->vexl & 3) << 2 | pp);
+	code[2] = (uint8_t)(w << 7 | vvvv << 3 | l << 2 | pp);
 	code[3] = (uint8_t)(form->opcode + random_below(random, form->opcode_count));
 	return 4;
 }
@@ -264,6 +274,30 @@ static void fill_fx(struct random *random, struct oracle_fx *fx)
 		fill_vector(random, fx->xmm[i]);
 }
 
+static void fill_ymm(struct random *random, struct oracle_state *state)
+{
+	memset(state->ymm, 0, sizeof(state->ymm));
+	if (!__builtin_cpu_supports("avx"))
+		return;
+	for (unsigned i = 0; i < 16; i++)
+		if (!random_one_in(random, 4))
+			fill_vector(random, state->ymm[i]);
+}
+
+/* Elements of a vector of indices: mostly small numbers, of either sign. */
+static void aim_indices(struct random *random, const struct x86_insn *in, struct oracle_case *test)
+{
+	const unsigned size = in->opcode & 1 ? 8 : 4;
+
+	for (unsigned i = 0; i < 16 / size; i++) {
+		const int64_t low = (int64_t)random_below(random, 128) - 64;
+		const int64_t high = (int64_t)random_below(random, 128) - 64;
+
+		memcpy(test->state.fx.xmm[in->vsib] + i * size, &low, size);
+		memcpy(test->state.ymm[in->vsib] + i * size, &high, size);
+	}
+}
+
 static void fill_data(struct random *random, uint8_t *data)
 {
 	for (unsigned i = 0; i < ORACLE_DATA_SIZE; i += 16) {
@@ -380,7 +414,7 @@ static void aim_implicit(struct random *random, const struct x86_insn *in, struc
 {
 	static const char *const stack[] = {"push",  "pop",  "call",  "ret",  "enter", "leave",
 					    "pushf", "popf", "pusha", "popa", NULL};
-	static const char *const by_di[] = {"maskmovq", "maskmovdqu", NULL};
+	static const char *const by_di[] = {"maskmovq", "maskmovdqu", "vmaskmovdqu", NULL};
 	static const char *const xlat[] = {"xlat", NULL};
 	static const char *const bits[] = {"bt", "bts", "btr", "btc", NULL};
 	uint64_t *r = test->state.r;
@@ -439,6 +473,7 @@ void generate_state(struct random *random, struct oracle_case *test)
 	state->fs_base = ORACLE_DATA + 0x100;
 	state->gs_base = ORACLE_DATA + random_below(random, ORACLE_PAGE);
 	fill_fx(random, &state->fx);
+	fill_ymm(random, state);
 	fill_data(random, test->data);
 }
 
@@ -446,6 +481,8 @@ void generate_aim(struct random *random, const struct x86_insn *in, unsigned at,
 {
 	aim_values(random, in, test);
 	aim_implicit(random, in, test);
+	if ((x86_rows[in->row].properties & X86_PROP_VSIB) && !random_one_in(random, 8))
+		aim_indices(random, in, test);
 	if (x86_insn_is_mem(in))
 		aim_memory(random, in, at, test);
 	else if (x86_rows[in->row].mem_access && !in->has_modrm && in->disp)

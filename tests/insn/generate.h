@@ -13,11 +13,12 @@
 struct oracle_form {
 	uint16_t row;
 	bool vex, modrm;
+	bool vvvv; /* VEX.vvvv is an operand */
 	uint8_t map, opcode;
 	uint8_t opcode_count; /* 8: +r */
 	uint8_t mode64;       /* 1: not in 64-bit mode, 2: only there */
 	uint8_t prefix;       /* none, 66, F3, F2 */
-	uint8_t reg, mod3, rm, w, rexb, osize, vexl;
+	uint8_t reg, mod3, rm, w, rexb, osize, vexl, vexw;
 };
 
 extern const struct oracle_form oracle_forms[];

@@ -143,7 +143,7 @@ static void load_system_registers(struct x86_cpu *cpu)
 	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE;
 	cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	cpu->cr3 = GPA_PML4;
-	cpu->xcr0 = 3;
+	cpu->xcr0 = x86_has(cpu, X86_FEATURE_AVX) ? 7 : 3;
 	cpu->gdtr.base = GDT;
 	cpu->gdtr.limit = 0x7f;
 	cpu->idtr.base = IDT;
@@ -193,6 +193,8 @@ static void load_state(struct guest *guest, const struct oracle_case *test)
 	memcpy(guest->xsave, &test->state.fx, offsetof(struct oracle_fx, rest));
 	memcpy(guest->xsave + XSTATE_BV_OFFSET, &components, sizeof(components));
 	x86_xsave_load(cpu, guest->xsave);
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(cpu->zmm[i].b + 16, test->state.ymm[i], 16);
 	x86_eflags_set(cpu, (uint32_t)test->state.rflags | FLAG_ONE | (test->step ? FLAG_TF : 0), UINT32_MAX);
 	cpu->halted = false;
 	cpu->cr2 = 0;
@@ -222,6 +224,8 @@ static void store_result(struct guest *guest, const struct oracle_case *test, st
 	result->state.gs_base = cpu->seg[SEG_GS].base;
 	x86_xsave_store(cpu, guest->xsave);
 	memcpy(&result->state.fx, guest->xsave, offsetof(struct oracle_fx, rest));
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(result->state.ymm[i], cpu->zmm[i].b + 16, 16);
 	memcpy(result->data, guest->ram + GPA_DATA, ORACLE_DATA_SIZE);
 }
 

@@ -19,3 +19,14 @@ void host_features(uint32_t feature[X86_FEATURE_WORDS])
 	__get_cpuid(0x80000008, &ignored, &feature[10], &ignored, &ignored);
 	__get_cpuid(0x80000021, &feature[11], &ignored, &ignored, &ignored);
 }
+
+uint64_t host_xcr0(void)
+{
+	uint32_t feature[X86_FEATURE_WORDS], low, high;
+
+	host_features(feature);
+	if (!(feature[0] >> X86_FEATURE_OSXSAVE & 1))
+		return 0;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return low | (uint64_t)high << 32;
+}

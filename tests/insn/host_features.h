@@ -6,4 +6,7 @@
 
 #include "tcg-fallback/x86/feature.h"
 
+/* The host's XCR0; 0: none. */
+uint64_t host_xcr0(void);
+
 void host_features(uint32_t feature[X86_FEATURE_WORDS]);

@@ -19,6 +19,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "tests/insn/host_features.h"
+
 #define FLAG_TF 0x100u
 #define FLAG_RF 0x10000u
 
@@ -32,6 +34,8 @@
 #define ALT_STACK_SIZE 65536u
 #define XSTATE_BV      512u /* offset in the frame's XSAVE area */
 #define XSTATE_FP_SSE  3u
+#define XSTATE_AVX     4u
+#define XSTATE_AVX_AT  576u
 
 enum phase { PHASE_IDLE, PHASE_ENTER, PHASE_RUN };
 
@@ -40,7 +44,8 @@ struct native {
 	const struct oracle_case *test;
 	struct oracle_result *result;
 	uint64_t host_fs, host_gs;
-	gregset_t host; /* registers of native_run */
+	uint64_t components; /* XSTATE_AVX: the host has it */
+	gregset_t host;      /* registers of native_run */
 	void *alt_stack;
 	uint8_t *data, *ro, *code;
 	uint64_t started, started_at_tick; /* experiments so far, and at the watchdog's last tick */
@@ -109,11 +114,23 @@ static void frame_load(struct native *native, ucontext_t *uc)
 	uc->uc_mcontext.gregs[REG_EFL] = (greg_t)(test->state.rflags | (test->step ? FLAG_TF : 0));
 	uc->uc_mcontext.gregs[REG_CSGSFS] = (greg_t)selectors(test->bits);
 	copy(fx, &test->state.fx, offsetof(struct oracle_fx, rest));
-	*(uint64_t *)(void *)(fx + XSTATE_BV) |= XSTATE_FP_SSE;
+	*(uint64_t *)(void *)(fx + XSTATE_BV) |= XSTATE_FP_SSE | native->components;
+	if (native->components & XSTATE_AVX)
+		copy(fx + XSTATE_AVX_AT, test->state.ymm, sizeof(test->state.ymm));
 	if (test->bits == 64) {
 		set_base(ARCH_SET_GS, test->state.gs_base);
 		set_base(ARCH_SET_FS, test->state.fs_base);
 	}
+}
+
+/* A component in its initial state is not in the image. */
+static void frame_store_vectors(struct native *native, const uint8_t *fx)
+{
+	static const uint8_t zeros[sizeof(((struct oracle_state *)0)->ymm)];
+	const uint64_t present = *(const uint64_t *)(const void *)(fx + XSTATE_BV) & native->components;
+	struct oracle_state *state = &native->result->state;
+
+	copy(state->ymm, present & XSTATE_AVX ? fx + XSTATE_AVX_AT : zeros, sizeof(state->ymm));
 }
 
 static void frame_store(struct native *native, ucontext_t *uc)
@@ -129,6 +146,7 @@ static void frame_store(struct native *native, ucontext_t *uc)
 	result->error = (uint32_t)gregs[REG_ERR];
 	result->cr2 = result->vector == ORACLE_VECTOR_PF ? (uint64_t)gregs[REG_CR2] : 0;
 	copy(&result->state.fx, uc->uc_mcontext.fpregs, offsetof(struct oracle_fx, rest));
+	frame_store_vectors(native, (const uint8_t *)uc->uc_mcontext.fpregs);
 	copy(gregs, native->host, sizeof(native->host));
 }
 
@@ -281,6 +299,7 @@ struct native *native_open(void)
 	if (!native)
 		return NULL;
 	native_current = native;
+	native->components = host_xcr0() & XSTATE_AVX;
 	native->host_fs = get_base(ARCH_GET_FS);
 	native->host_gs = get_base(ARCH_GET_GS);
 	native->data = map_at(ORACLE_DATA, ORACLE_DATA_SIZE, PROT_READ | PROT_WRITE);

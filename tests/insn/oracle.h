@@ -32,6 +32,7 @@
 #define ORACLE_VECTOR_SS   12
 #define ORACLE_VECTOR_GP   13
 #define ORACLE_VECTOR_PF   14
+#define ORACLE_VECTOR_XM   19
 #define ORACLE_VECTOR_HANG 255 /* no exception in a long time */
 
 /* FXSAVE's image (Intel SDM vol. 1, table 10-2). */
@@ -48,7 +49,8 @@ struct oracle_fx {
 
 struct oracle_state {
 	struct oracle_fx fx;
-	uint64_t r[16]; /* in the order of their encoding */
+	uint8_t ymm[16][16]; /* upper halves; zero where the host has none */
+	uint64_t r[16];      /* in the order of their encoding */
 	uint64_t rip, rflags;
 	uint64_t fs_base, gs_base; /* 64-bit experiments only */
 };

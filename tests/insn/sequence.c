@@ -35,8 +35,8 @@ static bool is_transcendental(const struct x86_insn *in)
 static bool row_fits(const struct x86_row *row)
 {
 	static const char *const left_out[] = {
-		"popa", "cmps",     "shld",     "shrd", "fxsave",   "fxrstor",    "hlt",
-		"int1", "wrfsbase", "wrgsbase", "lsl",  "maskmovq", "maskmovdqu",
+		"popa",     "cmps",     "shld", "shrd",     "fxsave",     "fxrstor",     "hlt",   "int1",
+		"wrfsbase", "wrgsbase", "lsl",  "maskmovq", "maskmovdqu", "vmaskmovdqu", "vdpps", "vdppd",
 	};
 
 	for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Instructions that the host executes for the interpreter: AVX and what came after it. The guest's
+ * instruction is copied into a small function of host code, with its registers renamed to fixed ones and its
+ * memory operand in a buffer; native_stub.c makes and keeps these functions, native.c fetches operands, calls
+ * them and writes results back. Where the host has no such code, the features are not offered.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tcg-fallback/x86/insn.h"
+
+/* Which feature bits native.c needs the host for, and of these what the host has: words as in feature.h.
+ * All zero where the host executes none of it, or refuses executable memory (*refused, which may be NULL). */
+void x86_native_features(uint32_t needed[X86_FEATURE_WORDS], uint32_t present[X86_FEATURE_WORDS],
+			 bool *refused);
+
+/* Gives the CPU, whose features are known, what it needs to execute them. False: no memory. cpu->native stays
+ * NULL where none is needed, or the host lacks it: then such instructions are unknown ones. */
+bool x86_native_create(struct x86_cpu *cpu);
+void x86_native_destroy(struct x86_cpu *cpu);
+
+/* #UD and #NM of the VEX and EVEX instructions; needs: state components that XCR0 must have on. */
+void x86_avx_check(struct x86_cpu *cpu, uint64_t needs);
