@@ -219,6 +219,7 @@ static int boot_prepare_by_protocol(struct boot_plan *plan, struct err *err)
 
 static int boot_prepare_opened(struct boot_plan *plan, struct err *err)
 {
+	const struct boot_x86_config *config = plan->config;
 	int ret;
 
 	placement_init(&plan->placement, plan->gmem);
@@ -228,7 +229,12 @@ static int boot_prepare_opened(struct boot_plan *plan, struct err *err)
 		ret = boot_write_bios_data(plan, err);
 	if (!ret)
 		ret = boot_write_firmware_tables(plan, err);
-	return ret ? ret : boot_prepare_by_protocol(plan, err);
+	if (!ret)
+		ret = boot_prepare_by_protocol(plan, err);
+	if (!ret && config->device_tree && plan->summary.protocol != BOOT_LINUX)
+		return err_set(err, -ENOTSUP, "protocol %s has no place for a device tree, which linux has",
+			       boot_protocol_name(plan->summary.protocol));
+	return ret;
 }
 
 int boot_x86_prepare(struct gmem *gmem, const struct boot_x86_config *config, struct x86_cpu_state *bsp,

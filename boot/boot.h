@@ -75,6 +75,7 @@ struct boot_x86_config {
 	uint8_t ioapic_id;   /* must be what the device answers after reset */
 	bool no_acpi;        /* leave out the ACPI tables: MP table only */
 	bool no_mptable;     /* leave out the MP table */
+	bool device_tree;    /* hand a Linux kernel a device tree as well; -ENOTSUP for others */
 	struct boot_acpi_hardware acpi;
 	struct boot_pci pci;
 

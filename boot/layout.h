@@ -14,6 +14,7 @@
  *     0x09000  PML4, 0x0a000 PDPT, 0x0b000-0x0efff four page directories: 4 GiB one to one in 2 MiB pages
  *     0x10000  multiboot information and its strings; module strings of PVH     (multiboot, PVH)
  *     0x20000  command line
+ *     0x30000  struct setup_data with the device tree                           (Linux)
  *     0x90000  zero page and, at 0x91000, command line of protocols before 2.02 (Linux before 2.4)
  *     0x9fc00  extended BIOS data area (*)
  *     0xe0000  RSDP, then the ACPI tables (*)
@@ -38,6 +39,8 @@
 #define LAYOUT_MULTIBOOT_INFO_SIZE 0x10000ull
 #define LAYOUT_CMDLINE_GPA         0x20000ull
 #define LAYOUT_CMDLINE_SIZE_MAX    0x10000ull /* with the final zero; Linux itself stops at 2048 */
+#define LAYOUT_DEVTREE_GPA         0x30000ull
+#define LAYOUT_DEVTREE_SIZE        0x20000ull /* of 1024 CPUs, 96 devices and the longest command line */
 #define LAYOUT_OLD_ZERO_PAGE_GPA   0x90000ull
 #define LAYOUT_OLD_CMDLINE_GPA     0x91000ull
 #define LAYOUT_EBDA_GPA            0x9fc00ull

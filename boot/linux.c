@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "boot/devtree.h"
 #include "boot/entry.h"
 #include "boot/layout.h"
 #include "boot/plan.h"
@@ -42,6 +44,8 @@ static int linux_claim_tables(struct boot_plan *plan, const struct linux_kernel 
 	if (!ret && kernel->is_64bit)
 		ret = placement_claim(placement, LAYOUT_PML4_GPA, (2 + LAYOUT_PD_COUNT) * 4096ull,
 				      "page tables", err);
+	if (!ret && plan->config->device_tree)
+		ret = placement_claim(placement, LAYOUT_DEVTREE_GPA, LAYOUT_DEVTREE_SIZE, "device tree", err);
 	return ret;
 }
 
@@ -64,6 +68,7 @@ static int linux_write_zero_page(struct boot_plan *plan, const struct linux_kern
 	params.hdr.ramdisk_image = (uint32_t)plan->summary.initrd_gpa;
 	params.hdr.ramdisk_size = (uint32_t)plan->summary.initrd_size;
 	params.hdr.vid_mode = 0xffff; /* "normal" */
+	params.hdr.setup_data = plan->config->device_tree ? LAYOUT_DEVTREE_GPA : 0;
 	params.alt_mem_k = alt_mem_k;
 	params.ext_mem_k = alt_mem_k < 0xfc00 ? (uint16_t)alt_mem_k : 0xfc00;
 	params.e820_entries = (uint8_t)plan->e820.count;
@@ -74,6 +79,27 @@ static int linux_write_zero_page(struct boot_plan *plan, const struct linux_kern
 		params.old_cmdline_offset = (uint16_t)(kernel->cmdline_gpa - kernel->zero_page_gpa);
 	}
 	return boot_write(plan, kernel->zero_page_gpa, &params, sizeof(params), "zero page", err);
+}
+
+/* The kernel reserves what it finds in the list of setup_data by itself. */
+static int linux_write_device_tree(struct boot_plan *plan, const struct linux_kernel *kernel, struct err *err)
+{
+	struct setup_data *data;
+	size_t len;
+	int ret;
+
+	if (kernel->header.version < SETUP_DATA_VERSION)
+		return err_set(err, -ENOTSUP, "this kernel's boot protocol has no place for a device tree");
+	data = calloc(1, LAYOUT_DEVTREE_SIZE);
+	if (!data)
+		return err_set(err, -ENOMEM, "no memory for the device tree");
+	ret = devtree_build(plan, data + 1, LAYOUT_DEVTREE_SIZE - sizeof(*data), &len, err);
+	if (!ret) {
+		*data = (struct setup_data){.type = SETUP_DATA_DEVICE_TREE, .len = (uint32_t)len};
+		ret = boot_write(plan, LAYOUT_DEVTREE_GPA, data, sizeof(*data) + len, "device tree", err);
+	}
+	free(data);
+	return ret;
 }
 
 static int linux_load_initrd(struct boot_plan *plan, uint64_t limit, struct err *err)
@@ -112,6 +138,8 @@ static int linux_finish(struct boot_plan *plan, const struct linux_kernel *kerne
 	if (!ret)
 		ret = boot_write_string(plan, kernel->cmdline_gpa, plan->cmdline, kernel->cmdline_size_max,
 					"command line", err);
+	if (!ret && plan->config->device_tree)
+		ret = linux_write_device_tree(plan, kernel, err);
 	if (!ret)
 		ret = linux_write_zero_page(plan, kernel, err);
 	return ret ? ret : linux_enter(plan, kernel, err);

@@ -13,6 +13,16 @@
 #include "boot/e820.h"
 #include "loader/linux_header.h"
 
+/* Further data for the kernel, from hdr.setup_data on; 2.09. Its bytes follow. */
+struct setup_data {
+	uint64_t next; /* gpa of the next one, or 0 */
+	uint32_t type;
+	uint32_t len; /* of the bytes */
+};
+
+#define SETUP_DATA_DEVICE_TREE 2
+#define SETUP_DATA_VERSION     0x0209 /* of the boot protocol */
+
 #define ZERO_PAGE_OLD_CMDLINE_MAGIC 0xa33f /* protocols before 2.02 */
 
 struct boot_params {
@@ -48,4 +58,5 @@ static_assert(offsetof(struct boot_params, e820_entries) == 0x1e8, "e820_entries
 static_assert(offsetof(struct boot_params, sentinel) == 0x1ef, "sentinel");
 static_assert(offsetof(struct boot_params, hdr) == LINUX_HEADER_OFFSET, "hdr");
 static_assert(offsetof(struct boot_params, e820_table) == 0x2d0, "e820_table");
+static_assert(sizeof(struct setup_data) == 16, "setup_data");
 static_assert(sizeof(struct boot_params) == 4096, "zero page");

@@ -228,12 +228,22 @@ static const struct state_field acpi_pm_state[] = {
 	STATE_FIELD(STATE_U64, struct acpi_pm, saved_now_ns), {.name = NULL},
 };
 
+static int acpi_pm_loaded(struct device *device, struct err *err)
+{
+	struct acpi_pm *pm = (struct acpi_pm *)device;
+
+	irq_line_set(&pm->config.sci, pm->sci);
+	acpi_pm_update_sci(pm);
+	return 0;
+}
+
 static const struct device_class acpi_pm_class = {
 	.name = "acpi-pm",
 	.state = acpi_pm_state,
 	.reset = acpi_pm_reset,
 	.pause = acpi_pm_pause,
 	.resume = acpi_pm_resume,
+	.loaded = acpi_pm_loaded,
 	.destroy = acpi_pm_destroy,
 };
 

@@ -71,10 +71,19 @@ static const struct state_field ferr_state[] = {
 	{.name = NULL},
 };
 
+static int ferr_loaded(struct device *device, struct err *err)
+{
+	struct ferr *ferr = (struct ferr *)device;
+
+	irq_line_set(&ferr->config.irq, ferr->latched);
+	return 0;
+}
+
 static const struct device_class ferr_class = {
 	.name = "ferr",
 	.state = ferr_state,
 	.reset = ferr_reset,
+	.loaded = ferr_loaded,
 	.destroy = ferr_destroy,
 };
 

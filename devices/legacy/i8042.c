@@ -316,8 +316,8 @@ static void i8042_destroy(struct device *device)
 
 static const struct state_field i8042_state[] = {
 	STATE_ARRAY(STATE_U8, struct i8042, keyboard.queue.data, PS2_QUEUE_SIZE),
-	STATE_FIELD(STATE_U8, struct i8042, keyboard.queue.head),
-	STATE_FIELD(STATE_U8, struct i8042, keyboard.queue.count),
+	STATE_FIELD_MAX(STATE_U8, struct i8042, keyboard.queue.head, PS2_QUEUE_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct i8042, keyboard.queue.count, PS2_QUEUE_SIZE),
 	STATE_FIELD(STATE_U8, struct i8042, keyboard.queue.last),
 	STATE_FIELD(STATE_U8, struct i8042, keyboard.command),
 	STATE_FIELD(STATE_U8, struct i8042, keyboard.set),
@@ -325,8 +325,8 @@ static const struct state_field i8042_state[] = {
 	STATE_FIELD(STATE_U8, struct i8042, keyboard.rate),
 	STATE_FIELD(STATE_BOOL, struct i8042, keyboard.scanning),
 	STATE_ARRAY(STATE_U8, struct i8042, mouse.queue.data, PS2_QUEUE_SIZE),
-	STATE_FIELD(STATE_U8, struct i8042, mouse.queue.head),
-	STATE_FIELD(STATE_U8, struct i8042, mouse.queue.count),
+	STATE_FIELD_MAX(STATE_U8, struct i8042, mouse.queue.head, PS2_QUEUE_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct i8042, mouse.queue.count, PS2_QUEUE_SIZE),
 	STATE_FIELD(STATE_U8, struct i8042, mouse.queue.last),
 	STATE_FIELD(STATE_U8, struct i8042, mouse.command),
 	STATE_FIELD(STATE_U8, struct i8042, mouse.rate),
@@ -352,10 +352,21 @@ static const struct state_field i8042_state[] = {
 	{.name = NULL},
 };
 
+static int i8042_loaded(struct device *device, struct err *err)
+{
+	struct i8042 *i8042 = (struct i8042 *)device;
+
+	i8042->output_port = (i8042->output_port & OUTPUT_A20) | OUTPUT_NOT_RESET;
+	irq_line_set(&i8042->config.a20, i8042->output_port & OUTPUT_A20);
+	i8042_update_irq(i8042);
+	return 0;
+}
+
 static const struct device_class i8042_class = {
 	.name = "i8042",
 	.state = i8042_state,
 	.reset = i8042_reset,
+	.loaded = i8042_loaded,
 	.destroy = i8042_destroy,
 };
 

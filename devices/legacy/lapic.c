@@ -471,6 +471,23 @@ static const struct state_group lapic_group = {
 	.stride = sizeof(struct lapic_cpu),
 };
 
+/* The state of one CPU goes through the same door as an accelerator's would. */
+static int lapic_loaded(struct device *device, struct err *err)
+{
+	struct lapic *lapic = (struct lapic *)device;
+
+	for (uint32_t i = 0; i < lapic->cpu_count; i++) {
+		struct lapic_cpu *cpu = &lapic->cpu[i];
+
+		__atomic_store_n(&cpu->tpr, cpu->tpr & 0xff, __ATOMIC_RELAXED);
+		cpu->dfr |= 0x0fffffff;
+		if (cpu->timer_running && !cpu->timer_start_count)
+			return err_set(err, -EINVAL, "cpu[%u]: its timer runs from a count of 0", i);
+		cpu->tsc_deadline_ns = UINT64_MAX;
+	}
+	return 0;
+}
+
 #define LAPIC_CPU_FIELDS(type_, member_, count_)                                                             \
 	{                                                                                                    \
 		.name = "cpu." #member_, .type = (type_),                                                    \
@@ -520,6 +537,7 @@ static const struct device_class lapic_class = {
 	.reset = lapic_reset,
 	.pause = lapic_pause,
 	.resume = lapic_resume,
+	.loaded = lapic_loaded,
 	.destroy = lapic_destroy,
 };
 

@@ -484,11 +484,22 @@ static const struct metric_field pic_metrics[] = {
 	{.name = NULL},
 };
 
+/* The neutral state's setter takes only what a chip can have. */
+static int pic_loaded(struct device *device, struct err *err)
+{
+	struct pic_state state;
+
+	pic_state_get(device, &state);
+	pic_state_set(device, &state);
+	return 0;
+}
+
 static const struct device_class pic_class = {
 	.name = "pic",
 	.state = pic_state,
 	.metrics = pic_metrics,
 	.reset = pic_reset,
+	.loaded = pic_loaded,
 	.destroy = pic_destroy,
 };
 

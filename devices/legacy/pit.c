@@ -311,6 +311,28 @@ static const struct state_field pit_state[] = {
 	{.name = NULL},
 };
 
+static bool pit_channel_is_possible(const struct pit_channel *channel)
+{
+	return channel->mode <= 5 && channel->access >= 1 && channel->access <= 3 && channel->count >= 1 &&
+	       channel->count <= 65536 && channel->reload >= 1 && channel->reload <= 65536;
+}
+
+static int pit_loaded(struct device *device, struct err *err)
+{
+	struct pit *pit = (struct pit *)device;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (!pit_channel_is_possible(&pit->channel[i]))
+			return err_set(err, -EINVAL, "channel%u: no mode, access or count that a counter has",
+				       i);
+	}
+	pit->control &= 0x0f;
+	if (pit->owed > pit_tick(PIT_OWED_NS))
+		pit->owed = pit_tick(PIT_OWED_NS);
+	irq_line_set(&pit->config.irq, pit_channel_out(&pit->channel[0], pit->seen_tick));
+	return 0;
+}
+
 static const struct metric_field pit_metrics[] = {
 	{"ticks", offsetof(struct pit, metric_ticks)},
 	{"late_ticks", offsetof(struct pit, metric_late_ticks)},
@@ -325,6 +347,7 @@ static const struct device_class pit_class = {
 	.reset = pit_reset,
 	.pause = pit_pause,
 	.resume = pit_resume,
+	.loaded = pit_loaded,
 	.destroy = pit_destroy,
 };
 

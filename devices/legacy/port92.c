@@ -63,10 +63,19 @@ static const struct state_field port92_state[] = {
 	{.name = NULL},
 };
 
+static int port92_loaded(struct device *device, struct err *err)
+{
+	struct port92 *port = (struct port92 *)device;
+
+	irq_line_set(&port->config.a20, port->value & PORT92_A20);
+	return 0;
+}
+
 static const struct device_class port92_class = {
 	.name = "port92",
 	.state = port92_state,
 	.reset = port92_reset,
+	.loaded = port92_loaded,
 	.destroy = port92_destroy,
 };
 

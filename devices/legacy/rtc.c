@@ -423,7 +423,7 @@ static void rtc_destroy(struct device *device)
 }
 
 static const struct state_field rtc_state[] = {
-	STATE_FIELD(STATE_U8, struct rtc, index),
+	STATE_FIELD_MAX(STATE_U8, struct rtc, index, 127),
 	STATE_FIELD(STATE_BOOL, struct rtc, nmi_masked),
 	STATE_FIELD(STATE_BOOL, struct rtc, irq),
 	STATE_ARRAY(STATE_U8, struct rtc, cmos, 128),
@@ -433,6 +433,22 @@ static const struct state_field rtc_state[] = {
 	STATE_FIELD(STATE_U64, struct rtc, saved_now_ns),
 	{.name = NULL},
 };
+
+/* What a two-digit year and a century can be away from today, and sums of times stay far from wrapping. */
+#define RTC_OFFSET_MAX_NS (150ll * 366 * 86400 * (int64_t)NS_PER_S)
+
+static int rtc_loaded(struct device *device, struct err *err)
+{
+	struct rtc *rtc = (struct rtc *)device;
+
+	if (rtc->offset_ns > RTC_OFFSET_MAX_NS || rtc->offset_ns < -RTC_OFFSET_MAX_NS)
+		return err_set(err, -EINVAL, "offset_ns: more than 150 years");
+	if (rtc->seen_ns < 0 || rtc->seen_ns > rtc_now(rtc))
+		rtc->seen_ns = rtc_now(rtc);
+	irq_line_set(&rtc->config.irq, rtc->irq);
+	rtc_update_irq(rtc);
+	return 0;
+}
 
 static const struct metric_field rtc_metrics[] = {
 	{"interrupts", offsetof(struct rtc, metric_interrupts)},
@@ -446,6 +462,7 @@ static const struct device_class rtc_class = {
 	.reset = rtc_reset,
 	.pause = rtc_pause,
 	.resume = rtc_resume,
+	.loaded = rtc_loaded,
 	.destroy = rtc_destroy,
 };
 

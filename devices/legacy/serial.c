@@ -15,6 +15,7 @@
 
 #include "devices/legacy/serial.h"
 #include "devices/legacy/serial_fifo.h"
+#include "devices/legacy/serial_registers.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/err.h"
 #include "vmm/core/bus.h"
@@ -25,56 +26,6 @@
 #define SERIAL_PORTS    8
 #define SERIAL_CLOCK_HZ 115200 /* bits per second with a divisor of 1 */
 #define SERIAL_RETRY_NS NS_PER_MS
-
-enum serial_register {
-	SERIAL_DATA,
-	SERIAL_IER,
-	SERIAL_IIR_FCR,
-	SERIAL_LCR,
-	SERIAL_MCR,
-	SERIAL_LSR,
-	SERIAL_MSR,
-	SERIAL_SCR
-};
-
-#define IER_RECEIVED 0x01
-#define IER_THRE     0x02
-#define IER_LINE     0x04
-#define IER_MODEM    0x08
-
-#define IIR_NONE     0x01
-#define IIR_MODEM    0x00
-#define IIR_THRE     0x02
-#define IIR_RECEIVED 0x04
-#define IIR_LINE     0x06
-#define IIR_TIMEOUT  0x0c
-#define IIR_FIFO     0xc0
-
-#define FCR_ENABLE   0x01
-#define FCR_RESET_RX 0x02
-#define FCR_RESET_TX 0x04
-
-#define LCR_DLAB 0x80
-
-#define MCR_RTS  0x02
-#define MCR_DTR  0x01
-#define MCR_OUT1 0x04
-#define MCR_OUT2 0x08
-#define MCR_LOOP 0x10
-
-#define LSR_READY   0x01
-#define LSR_OVERRUN 0x02
-#define LSR_BREAK   0x10
-#define LSR_ERRORS  0x1c /* parity, framing, break: they belong to a byte */
-#define LSR_THRE    0x20
-#define LSR_TEMT    0x40
-#define LSR_FIFO    0x80 /* an error somewhere in the FIFO */
-
-#define MSR_CTS  0x10
-#define MSR_DSR  0x20
-#define MSR_RI   0x40
-#define MSR_DCD  0x80
-#define MSR_TERI 0x04
 
 struct serial {
 	struct device device;
@@ -497,28 +448,34 @@ static void serial_destroy(struct device *device)
 	serial_free(serial);
 }
 
+#define SERIAL_STATE(type_, member_) STATE_FIELD(STATE_##type_, struct serial, member_)
+#define SERIAL_REGISTERS                                                                                     \
+	SERIAL_STATE(U8, ier), SERIAL_STATE(U8, fcr), SERIAL_STATE(U8, lcr), SERIAL_STATE(U8, mcr),          \
+		SERIAL_STATE(U8, msr), SERIAL_STATE(U8, scr), SERIAL_STATE(U8, divisor_low),                 \
+		SERIAL_STATE(U8, divisor_high), SERIAL_STATE(BOOL, overrun),                                 \
+		SERIAL_STATE(BOOL, thre_pending), SERIAL_STATE(BOOL, timeout_pending),                       \
+		SERIAL_STATE(BOOL, irq)
+
 static const struct state_field serial_state[] = {
 	STATE_ARRAY(STATE_U8, struct serial, rx.data, SERIAL_FIFO_SIZE),
 	STATE_ARRAY(STATE_U8, struct serial, rx.flags, SERIAL_FIFO_SIZE),
-	STATE_FIELD(STATE_U8, struct serial, rx.head),
-	STATE_FIELD(STATE_U8, struct serial, rx.count),
+	STATE_FIELD_MAX(STATE_U8, struct serial, rx.head, SERIAL_FIFO_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct serial, rx.count, SERIAL_FIFO_SIZE),
 	STATE_ARRAY(STATE_U8, struct serial, tx.data, SERIAL_FIFO_SIZE),
-	STATE_FIELD(STATE_U8, struct serial, tx.head),
-	STATE_FIELD(STATE_U8, struct serial, tx.count),
-	STATE_FIELD(STATE_U8, struct serial, ier),
-	STATE_FIELD(STATE_U8, struct serial, fcr),
-	STATE_FIELD(STATE_U8, struct serial, lcr),
-	STATE_FIELD(STATE_U8, struct serial, mcr),
-	STATE_FIELD(STATE_U8, struct serial, msr),
-	STATE_FIELD(STATE_U8, struct serial, scr),
-	STATE_FIELD(STATE_U8, struct serial, divisor_low),
-	STATE_FIELD(STATE_U8, struct serial, divisor_high),
-	STATE_FIELD(STATE_BOOL, struct serial, overrun),
-	STATE_FIELD(STATE_BOOL, struct serial, thre_pending),
-	STATE_FIELD(STATE_BOOL, struct serial, timeout_pending),
-	STATE_FIELD(STATE_BOOL, struct serial, irq),
+	STATE_FIELD_MAX(STATE_U8, struct serial, tx.head, SERIAL_FIFO_SIZE - 1),
+	STATE_FIELD_MAX(STATE_U8, struct serial, tx.count, SERIAL_FIFO_SIZE),
+	SERIAL_REGISTERS,
 	{.name = NULL},
 };
+
+static int serial_loaded(struct device *device, struct err *err)
+{
+	struct serial *serial = (struct serial *)device;
+
+	irq_line_set(&serial->config.irq, serial->irq);
+	serial_update_irq(serial);
+	return 0;
+}
 
 static const struct metric_field serial_metrics[] = {
 	{"rx_bytes", offsetof(struct serial, metric_rx_bytes)},
@@ -535,6 +492,7 @@ static const struct device_class serial_class = {
 	.reset = serial_reset,
 	.pause = serial_pause,
 	.resume = serial_resume,
+	.loaded = serial_loaded,
 	.destroy = serial_destroy,
 };
 

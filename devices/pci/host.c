@@ -379,11 +379,21 @@ static const struct state_field host_state[] = {
 	{.name = NULL},
 };
 
+static int host_loaded(struct device *device, struct err *err)
+{
+	struct pci_host *host = (struct pci_host *)device;
+
+	pci_host_address_write(device, host->address);
+	pci_function_loaded(&host->bridge);
+	return 0;
+}
+
 static const struct device_class host_class = {
 	.name = "pci-host",
 	.state = host_state,
 	.reset = host_reset,
 	.resume = host_resume,
+	.loaded = host_loaded,
 	.destroy = host_destroy,
 };
 

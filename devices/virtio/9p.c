@@ -226,6 +226,15 @@ static const char *const virtio_9p_syscalls[] = {
 	"fremovexattr", "fcntl",    "futex",     NULL,
 };
 
+static const char *virtio_9p_unsaved(const struct device *device)
+{
+	return virtio_is_active((const struct virtio_device *)device)
+		       ? "files that the guest has open in it are this process's; it is to be unmounted and "
+			 "its "
+			 "driver unbound first"
+		       : NULL;
+}
+
 static const struct device_class virtio_9p_class = {
 	.name = "virtio-9p",
 	.state = virtio_9p_state,
@@ -234,6 +243,8 @@ static const struct device_class virtio_9p_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = virtio_class_resume,
+	.loaded = virtio_class_loaded,
+	.unsaved = virtio_9p_unsaved,
 	.destroy = virtio_9p_destroy,
 };
 

@@ -56,7 +56,8 @@ struct balloon {
 	pthread_mutex_t lock; /* guards stat; a leaf */
 	uint64_t stat[BALLOON_STATS_COUNT];
 	_Atomic uint64_t inflated_pages, deflated_pages, reported_bytes, refused_pages, stats_updates;
-	uint32_t pfn[BALLOON_PFNS_MAX]; /* I/O loop */
+	uint32_t pfn[BALLOON_PFNS_MAX];         /* I/O loop */
+	uint32_t saved_num_pages, saved_actual; /* of the configuration space, at the last pause */
 };
 
 /* The queues after the first two exist only when their feature was chosen, and move up (5.5.2). */
@@ -273,8 +274,33 @@ static void balloon_destroy(struct device *device)
 	free(balloon);
 }
 
+/* The two words of the configuration space that change, for the state's table. */
+static void balloon_class_pause(struct device *device)
+{
+	struct balloon *balloon = (struct balloon *)device;
+	struct balloon_space space;
+
+	virtio_class_pause(device);
+	virtio_config_get(&balloon->virtio, 0, &space, sizeof(space));
+	balloon->saved_num_pages = space.num_pages;
+	balloon->saved_actual = space.actual;
+}
+
+static int balloon_loaded(struct device *device, struct err *err)
+{
+	struct balloon *balloon = (struct balloon *)device;
+	const struct balloon_space space = {.num_pages = balloon->saved_num_pages,
+					    .actual = balloon->saved_actual};
+
+	virtio_config_set(&balloon->virtio, 0, &space,
+			  offsetof(struct balloon_space, actual) + sizeof(space.actual));
+	return virtio_class_loaded(device, err);
+}
+
 static const struct state_field balloon_state[] = {
 	VIRTIO_STATE_FIELDS,
+	STATE_FIELD(STATE_U32, struct balloon, saved_num_pages),
+	STATE_FIELD(STATE_U32, struct balloon, saved_actual),
 	{.name = NULL},
 };
 
@@ -296,8 +322,9 @@ static const struct device_class balloon_class = {
 	.metrics = balloon_metrics,
 	.syscalls = balloon_syscalls,
 	.reset = virtio_class_reset,
-	.pause = virtio_class_pause,
+	.pause = balloon_class_pause,
 	.resume = virtio_class_resume,
+	.loaded = balloon_loaded,
 	.destroy = balloon_destroy,
 };
 

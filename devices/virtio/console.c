@@ -421,6 +421,7 @@ static const struct device_class console_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = console_resume,
+	.loaded = virtio_class_loaded,
 	.destroy = console_destroy,
 };
 

@@ -327,10 +327,17 @@ static const struct state_field pci_state[] = {
 	{.name = NULL},
 };
 
+static int pci_loaded(struct device *device, struct err *err)
+{
+	pci_function_loaded(&((struct virtio_pci *)device)->function);
+	return 0;
+}
+
 static const struct device_class pci_class = {
 	.name = "virtio-pci",
 	.state = pci_state,
 	.reset = pci_reset,
+	.loaded = pci_loaded,
 	.destroy = pci_destroy,
 };
 

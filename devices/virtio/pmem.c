@@ -184,6 +184,7 @@ static const struct device_class pmem_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = virtio_class_resume,
+	.loaded = virtio_class_loaded,
 	.destroy = pmem_destroy,
 };
 

@@ -212,6 +212,7 @@ static const struct device_class rng_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = virtio_class_resume,
+	.loaded = virtio_class_loaded,
 	.destroy = rng_destroy,
 };
 

@@ -251,6 +251,10 @@ static int vhost_user_share_memory(struct vhost_user *user, struct err *err)
 		end = region->gpa + region->size_bytes;
 		if (region->kind == GMEM_ROM)
 			continue;
+		if (region->backing != GMEM_SHARED)
+			return err_set(err, -ENOTSUP,
+				       "the memory of a machine that was loaded is its own: a process beside "
+				       "it cannot have it");
 		if (count + 1 == VHOST_REGIONS_MAX)
 			return err_set(err, -ENOSPC, "the guest's memory has more than %d regions",
 				       VHOST_REGIONS_MAX - 1);
@@ -445,6 +449,13 @@ static const char *const vhost_user_syscalls[] = {
 	"socket", "connect", "sendmsg", "recvfrom", "poll", "close", "epoll_ctl", "timerfd_settime", NULL,
 };
 
+static const char *vhost_user_unsaved(const struct device *device)
+{
+	return virtio_is_active((const struct virtio_device *)device)
+		       ? "its queues are in another process's hands"
+		       : NULL;
+}
+
 static const struct device_class vhost_user_class = {
 	.name = "vhost-user",
 	.state = vhost_user_state,
@@ -453,6 +464,8 @@ static const struct device_class vhost_user_class = {
 	.reset = virtio_class_reset,
 	.pause = virtio_class_pause,
 	.resume = virtio_class_resume,
+	.loaded = virtio_class_loaded,
+	.unsaved = vhost_user_unsaved,
 	.destroy = vhost_user_destroy,
 };
 

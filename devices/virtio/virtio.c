@@ -352,6 +352,23 @@ void virtio_class_resume(struct device *device)
 	pthread_mutex_unlock(&virtio->lock);
 }
 
+/* Sizes, addresses and positions of queues are looked at when they are started. */
+int virtio_class_loaded(struct device *device, struct err *err)
+{
+	struct virtio_device *virtio = (struct virtio_device *)device;
+	uint8_t status = atomic_load(&virtio->status);
+
+	if ((status & (VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK)) &&
+	    !virtio_accepts_features(virtio))
+		return err_set(err, -EINVAL, "driver_features: 0x%llx of 0x%llx is no set that it accepts",
+			       (unsigned long long)virtio->driver_features,
+			       (unsigned long long)virtio->features);
+	if (virtio->active && !(status & VIRTIO_STATUS_DRIVER_OK))
+		return err_set(err, -EINVAL, "active: without a driver that is ready");
+	virtio->isr &= VIRTIO_ISR_QUEUE | VIRTIO_ISR_CONFIG;
+	return 0;
+}
+
 /* Configuration space. */
 
 void virtio_config_set(struct virtio_device *virtio, size_t offset, const void *bytes, size_t len)

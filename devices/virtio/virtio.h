@@ -194,6 +194,7 @@ void virtio_offer(struct virtio_device *virtio, uint64_t features);
 void virtio_class_reset(struct device *device);
 void virtio_class_pause(struct device *device);
 void virtio_class_resume(struct device *device);
+int virtio_class_loaded(struct device *device, struct err *err);
 
 /* Rows for a device's state table: everything that the model saves. struct_ begins with struct virtio_device.
  */

@@ -4,8 +4,10 @@ Boot tests of the virtio transports with Debian's own drivers, by the simplest d
 registers in memory and through PCI, with every kind of interrupt and ring, on several CPUs and I/O threads.
 """
 import re
+import shutil
+import subprocess
 
-from cases import BOOT_TIMEOUT_S, CASES, BootError, case, need
+from cases import BOOT_TIMEOUT_S, CASES, BootError, Skip, case, need
 from device_cases import finish, scripted
 
 # 6400 bytes of 64 each, no two blocks alike; what the guest sees of the device is printed for the test to read.
@@ -105,6 +107,55 @@ def virtio_cmdline(context):
         with context.start(guest, extra=[*extra, "--rng", "--rng"]) as session:
             session.expect(f"^words-{count}", BOOT_TIMEOUT_S)
             finish(session)
+
+
+# The blob as the kernel got it, from its list of setup_data: two hex digits a byte.
+FDT_SCRIPT = """
+set -e
+cd /sys/kernel/boot_params/setup_data/0
+echo setup-data-type-$(cat type)
+echo blob-begins
+hexdump -v -e '32/1 "%02x" "\\n"' data
+echo blob-ends
+"""
+
+
+def device_tree_source(context, text):
+    """What dtc reads in the blob between the marks."""
+    blob = bytes.fromhex(re.search(r"blob-begins\s+([0-9a-f\s]+?)\s+blob-ends", text).group(1))
+    path = context.path("guest.dtb")
+    with open(path, "wb") as file:
+        file.write(blob)
+    done = subprocess.run(["dtc", "-I", "dtb", "-O", "dts", path], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BootError(f"dtc refuses the device tree: {done.stderr}")
+    return done.stdout
+
+
+@case("virtio-fdt")
+def virtio_fdt(context):
+    """
+    A kernel gets a device tree with each device's registers and interrupt. No kernel of Debian's for x86 is built with
+    OF_EARLY_FLATTREE, so the guest shows what it was given, and dtc reads it.
+    """
+    need(context, "virtio")
+    if not shutil.which("dtc"):
+        raise Skip("dtc is not installed (device-tree-compiler)")
+    wanted = {"mmio": [r"virtio_mmio@c0000000 \{\s+compatible = \"virtio,mmio\";\s+reg = <0x00 0xc0000000 0x00 0x1000>;"
+                       r"\s+interrupts = <0x10 0x02>;", r"virtio_mmio@c0001000 \{.*?interrupts = <0x11 0x02>;"],
+              "pci": [r"pcie@e0000000 \{\s+compatible = \"pci-host-ecam-generic\\0pci\";", r"interrupt-map-mask = <0xf800 "]}
+    for transport, patterns in wanted.items():
+        guest = scripted(context, [f"virtio_{transport}"], FDT_SCRIPT, cpus=2)
+        with context.start(guest, extra=["--virtio-fdt", "--virtio-transport", transport, "--rng", "--rng"]) as session:
+            session.expect("^setup-data-type-0x2", BOOT_TIMEOUT_S)
+            session.expect("^blob-ends", BOOT_TIMEOUT_S)
+            seen = session.text
+            finish(session)
+        source = device_tree_source(context, seen)
+        for pattern in [*patterns, r"cpu@1 \{", r"memory@100000 \{", r"ns16550a@i3f8 \{.*?reg = <0x01 0x3f8 0x08>;",
+                        r"bootargs = \"[^\"]*console=ttyS0"]:
+            if not re.search(pattern, source, re.DOTALL):
+                raise BootError(f"the device tree has no {pattern}:\n{source}")
 
 
 EVERYTHING_SCRIPT = """

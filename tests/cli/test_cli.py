@@ -99,7 +99,8 @@ class Arguments(Case):
 class Configuration(Case):
     def test_printed_configuration_reads_back_the_same(self):
         first = vmmctl("boot", "--kernel", "k", "--module", "m,a b", "--initrd", "i", "--mem", "1537K", "--cpus", "3",
-                       "--serial", "null", "--serial", "pty", "--exit-code-port", "--append", 'x "y"', "--print-config")
+                       "--serial", "null", "--serial", "pty", "--exit-code-port", "--append", 'x "y"', "--net", "user",
+                       "--print-config")
         self.assertEqual(first.returncode, 0, first.stderr)
         with open(self.path("vm.json"), "w", encoding="utf-8") as file:
             file.write(first.stdout)
@@ -110,6 +111,7 @@ class Configuration(Case):
         parsed = json.loads(first.stdout)
         self.assertEqual(parsed["boot"]["modules"], [{"path": "m", "cmdline": "a b"}])
         self.assertEqual(parsed["machine"]["memory"], "1537K")
+        self.assertRegex(parsed["net"][0]["mac"], "^[0-9a-f][26ae](:[0-9a-f]{2}){5}$")  # by chance, and then for good
 
     def test_options_override_the_file_wherever_they_stand(self):
         with open(self.path("vm.json"), "w", encoding="utf-8") as file:

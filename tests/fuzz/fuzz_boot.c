@@ -57,6 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.module = &module;
 	config.module_count = data[0] >> 3 & 1;
 	config.no_acpi = config.no_mptable = data[0] >> 4 & 1;
+	config.device_tree = data[0] >> 5 & 1;
 	ret = boot_x86_prepare(gmem, &config, bsp, &summary, &err);
 	assert(ret ? err.code == ret && err.message[0] : summary.protocol != BOOT_AUTO);
 	assert(ret || bsp->rip || bsp->segment[X86_CS].base);

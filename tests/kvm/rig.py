@@ -4,18 +4,23 @@
 The KVM rig: a Linux host with a real kvm-amd, on any machine. QEMU's TCG emulates an AMD CPU with SVM, a stock Debian kernel
 boots on it and loads its own KVM modules, and commands run there as root with a working /dev/kvm.
 
+The rig's kernel can stand still, all by itself: hold.c tells why. Whoever waits for something in the rig is told (StoodStill).
+
     tests/kvm/rig.py [--add FILE=PATH]... [--program FILE=PATH]... [--cpus N] [--memory MIB] [--timeout S] COMMAND...
 
 Runs one shell command in the rig, printing the console; the exit status is the command's, or 125 when the rig did not come
 up. The rig needs qemu-system-x86 and what tools/debian-fetch needs.
 """
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +34,49 @@ KERNEL_PACKAGE = "linux-image-cloud-amd64"
 # Loaded in this order.
 MODULES = ("virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko")
 BOOT_TIMEOUT_S = 120
+# The heart beats every two seconds; a host that is so busy that it takes twenty times as long was not seen.
+HEART_PATIENCE_S = 45
+
+
+class StoodStill(monitors.BootError):
+    """The rig's own kernel does nothing any more: no fault of what ran in it."""
+
+
+class RigSession(monitors.Session):
+    """
+    The rig's console, and its heart: the rig's init writes to a second serial port, a file of the host's, as long as every CPU
+    of the rig runs processes.
+    """
+
+    def __init__(self, command, log_path, heart, monitor):
+        self.heart = heart
+        self.monitor = monitor
+        self.beaten = 0
+        self.beaten_at = time.monotonic()
+        super().__init__(command, log_path)
+
+    def pump(self, timeout):
+        alive = super().pump(timeout)
+        self._watch()
+        return alive
+
+    def _watch(self):
+        beaten = os.path.getsize(self.heart) if os.path.exists(self.heart) else 0
+        if beaten != self.beaten:
+            self.beaten, self.beaten_at = beaten, time.monotonic()
+        silence_s = time.monotonic() - self.beaten_at
+        if silence_s > (HEART_PATIENCE_S if self.beaten else BOOT_TIMEOUT_S) and self.process.poll() is None:
+            self._keep_registers()
+            raise StoodStill(f"the rig's kernel stood still for {silence_s:.0f} s")
+
+    def _keep_registers(self):
+        """Where the CPUs are goes to the log; a QEMU that stands still as well does not tell."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(2)
+            monitor.connect(self.monitor)
+            monitor.sendall(b"info registers -a\n")
+            while True:
+                self.log.write(monitor.recv(65536))
 
 
 def is_available():
@@ -44,6 +92,17 @@ def host_files():
     if len(kernel) != 1 or len(modules) != len(MODULES):
         raise RuntimeError(f"{KERNEL_PACKAGE}: found {paths}")
     return kernel[0], modules
+
+
+def holder():
+    """hold.c, static, made anew when its source has changed."""
+    source = os.path.join(HERE, "hold.c")
+    path = os.path.join(guests.cache_folder(), "rig-hold")
+    with guests.locked():
+        if not guests.is_fresh(path, source):
+            subprocess.run(["cc", "-O2", "-static", "-o", path + ".tmp", source], check=True)
+            os.rename(path + ".tmp", path)
+    return path
 
 
 def with_libraries(path, target):
@@ -64,7 +123,7 @@ class Rig:
 
     def _initramfs(self, modules):
         path = os.path.join(self.folder, "rig.cpio.gz")
-        additions = list(dict.fromkeys(self.files)) + [(module, "/modules/" + os.path.basename(module)) for module in modules]
+        additions = [*dict.fromkeys(self.files), (holder(), "/hold")] + [(module, "/modules/" + os.path.basename(module)) for module in modules]
         for number, (name, command) in enumerate(self.cases):
             case = os.path.join(self.folder, f"case{number}")
             with open(case, "w", encoding="ascii") as file:
@@ -76,15 +135,20 @@ class Rig:
         guests.run_tool("initramfs", *arguments)
         return path
 
+    def _command(self):
+        kernel, modules = host_files()
+        return [QEMU, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus),
+                "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none",
+                "-serial", "stdio", "-serial", f"file:{self.heart}", "-monitor", f"unix:{self.monitor},server,nowait",
+                "-no-reboot", "-kernel", kernel, "-initrd", self._initramfs(modules),
+                "-append", "console=ttyS0 tsc=reliable quiet loglevel=4 panic=-1"]
+
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="vmmctl-rig.")
+        self.heart = os.path.join(self.folder, "heart")
+        self.monitor = os.path.join(self.folder, "monitor")
         try:
-            kernel, modules = host_files()
-            command = [QEMU, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus),
-                       "-m", str(self.memory_mib), "-nodefaults", "-no-user-config", "-display", "none",
-                       "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", self._initramfs(modules),
-                       "-append", "console=ttyS0 tsc=reliable quiet loglevel=4 panic=-1"]
-            self.session = monitors.Session(command, self.log_path)
+            self.session = RigSession(self._command(), self.log_path, self.heart, self.monitor)
             self.session.__enter__()
         except BaseException:
             shutil.rmtree(self.folder)
@@ -100,6 +164,10 @@ class Rig:
         match = self.session.expect(r"^rig: (up|no /dev/kvm)$", BOOT_TIMEOUT_S)
         if match.group(1) != "up":
             raise monitors.BootError("the rig came up without /dev/kvm")
+
+    def has_died(self):
+        """It ended, and not because its cases had."""
+        return self.session.process.poll() is not None and "rig: down" not in self.session.text
 
     def expect_end(self, name, timeout):
         """Waits until a case ends; returns its exit status."""

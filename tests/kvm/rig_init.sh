@@ -6,8 +6,27 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmp /tmp
 for module in irqbypass kvm kvm-amd; do insmod /modules/$module.ko; done
-[ -c /dev/kvm ] || echo "rig: no /dev/kvm"
-echo "rig: up"
+
+# Beats while every CPU of the rig runs processes: rig.py watches it.
+heart() {
+	while sleep 2; do
+		for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c "$cpu" true; done
+		echo beat >/dev/ttyS1
+	done
+}
+echo beat >/dev/ttyS1
+heart &
+
+if [ -c /dev/kvm ]; then
+	/hold >/tmp/held &
+	until grep -q held /tmp/held; do
+		kill -0 $! 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "rig: up"
+else
+	echo "rig: no /dev/kvm"
+fi
 
 # What the threads of a case that takes very long are doing, for whoever reads the log of a hang.
 watch() {

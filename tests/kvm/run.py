@@ -6,8 +6,8 @@ cannot be used, ends by signals, and stock Debian kernels, which boot to a marke
 
     tests/kvm/run.py --vmmctl build/.../vmmctl-static --tests build/tests/kvm [--counts FILE] [CASE...]
 
-All cases run in one rig, one after another, because the rig's own start costs more than a case. Without QEMU they are
-skipped, by name. Times are those of the rig's emulated CPUs: compare them only with others taken in the same rig.
+All cases run in one rig, one after another, because the rig's own start costs more than a case. Where the rig's own kernel
+stands still or dies, the rest, that case included, runs in another, and the summary says so. Without QEMU they are skipped, by name. Times are those of the rig's emulated CPUs: compare them only with others taken in the same rig.
 """
 import argparse
 import os
@@ -25,6 +25,7 @@ import handover  # noqa: E402
 import monitors  # noqa: E402
 
 CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "150"))
+RESTARTS_MAX = 2  # of rigs; more would hide that nothing can be tested
 
 
 def boot_command(kernel, cpus, accel, quiet):
@@ -162,25 +163,66 @@ def report(number, total, name, verdict, text=""):
     print(f"{number:3}/{total} rig {name:28} {verdict} {text}", flush=True)
 
 
-def run_cases(names, options, log):
-    """Yields a verdict for each name."""
-    script = [(name, CASES[name][0]) for name in names]
-    with rig.Rig(script, log, guest_files(options.vmmctl, options.tests, options.logs)) as host:
+def run_case(host, name, expect):
+    """Returns a remark on how long it took, and what else it shows."""
+    start = time.monotonic()
+    host.session.expect(rf"^rig: begin \d+-{name}$", CASE_TIMEOUT_S)
+    remark = expect(host.session)
+    status = host.expect_end(name, CASE_TIMEOUT_S)
+    if status != 0:
+        raise monitors.BootError(f"the exit status is {status}, expected 0")
+    return f"{time.monotonic() - start:6.1f} s  {remark}"
+
+
+def run_in(host, names, cases, tell):
+    """Runs cases in a rig as long as it can be used. Returns those that are still to be run, and what befell the rig, or None."""
+    try:
         host.expect_up()
-        for name in names:
-            start = time.monotonic()
-            try:
-                host.session.expect(rf"^rig: begin \d+-{name}$", CASE_TIMEOUT_S)
-                remark = CASES[name][1](host.session)
-                status = host.expect_end(name, CASE_TIMEOUT_S)
-                if status != 0:
-                    raise monitors.BootError(f"the exit status is {status}, expected 0")
-                yield "ok  ", f"{time.monotonic() - start:6.1f} s  {remark}"
-            except monitors.BootError as error:
-                tail = "\n".join("      | " + line for line in host.session.text.split("\n")[-25:])
-                yield "FAIL", f"{time.monotonic() - start:6.1f} s\n      {error}\n{tail}"
-                if host.session.process.poll() is not None or "did not show" in str(error):
-                    return
+    except monitors.BootError as error:
+        return names, f"the rig did not come up: {error}"
+    for number, name in enumerate(names):
+        try:
+            tell(name, "ok  ", run_case(host, name, cases[name][1]))
+        except rig.StoodStill:
+            return names[number:], f"the rig's kernel stood still in {name}"
+        except monitors.BootError as error:
+            if host.has_died():
+                return names[number:], f"the rig ended in {name}"
+            tail = "\n".join("      | " + line for line in host.session.text.split("\n")[-25:])
+            tell(name, "FAIL", f"{error}\n{tail}")
+            # What hangs in a rig that is alive is vmmctl's fault, and keeps the rig from going on.
+            if "did not show" in str(error):
+                return names[number + 1:], None
+    return [], None
+
+
+def run_cases(names, cases, start, tell):
+    """
+    Runs the cases, in one rig if it lives as long. start(names, number) makes the rig of that number with these cases;
+    tell(name, verdict, text) is told of each. Returns what befell rigs, which is nobody's failure up to RESTARTS_MAX times.
+    """
+    mishaps = []
+    number = 0
+    while names and len(mishaps) <= RESTARTS_MAX:
+        with start(names, number) as host:
+            names, mishap = run_in(host, names, cases, tell)
+        number += 1
+        if mishap:
+            mishaps.append(mishap)
+            print(f"      {mishap}", flush=True)
+    for name in names:
+        tell(name, "FAIL", f"it was not reached: {mishaps[-1]}")
+    return mishaps
+
+
+def run_all(names, options, tell):
+    files = guest_files(options.vmmctl, options.tests, options.logs)
+
+    def start(names, number):
+        log = os.path.join(options.logs, f"rig-{number + 1}.log" if number else "rig.log")
+        return rig.Rig([(name, CASES[name][0]) for name in names], log, files)
+
+    return run_cases(names, CASES, start, tell)
 
 
 def main():
@@ -192,29 +234,23 @@ def main():
     parser.add_argument("cases", nargs="*", metavar="CASE", help=" ".join(CASES))
     options = parser.parse_args()
     names = [name for name in CASES if not options.cases or name in options.cases]
-    verdicts = []
+    verdicts, mishaps = [], []
     os.makedirs(options.logs, exist_ok=True)
+
+    def tell(name, verdict, text):
+        verdicts.append(verdict)
+        report(len(verdicts), len(names), name, verdict, text)
+
     if not rig.is_available() or not os.access(options.vmmctl, os.X_OK):
-        reason = "no static vmmctl was built" if rig.is_available() else f"there is no {rig.QEMU}"
         for name in names:
-            verdicts.append("SKIP")
-            report(len(verdicts), len(names), name, "SKIP", reason)
+            tell(name, "SKIP", "no static vmmctl was built" if rig.is_available() else f"there is no {rig.QEMU}")
     else:
-        try:
-            for verdict, text in run_cases(names, options, os.path.join(options.logs, "rig.log")):
-                verdicts.append(verdict)
-                report(len(verdicts), len(names), names[len(verdicts) - 1], verdict, text)
-        except (monitors.BootError, RuntimeError) as error:
-            print(f"      {error}", flush=True)
-        # A case that hangs takes those behind it along.
-        for name in names[len(verdicts):]:
-            verdicts.append("FAIL")
-            report(len(verdicts), len(names), name, "FAIL", "it was not reached")
+        mishaps = run_all(names, options, tell)
     counts = [verdicts.count(verdict) for verdict in ("ok  ", "FAIL", "SKIP")]
     if options.counts:
         with open(options.counts, "w", encoding="ascii") as file:
             print(*counts, file=file)
-    print(f"rig: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped")
+    print(f"rig: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped", *mishaps, sep="; ")
     return 0 if verdicts and not counts[1] else 1
 
 

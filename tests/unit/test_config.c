@@ -14,6 +14,7 @@
 
 #include "tests/unit/fake_accel.h"
 #include "vmm/base/err.h"
+#include "vmm/core/netdev.h"
 #include "vmm/base/json.h"
 #include "vmm/machine/cli.h"
 #include "vmm/core/blockdev.h"
@@ -264,6 +265,35 @@ static void test_shares_and_sockets(void **state)
 	machine_config_free(&config);
 }
 
+/* Addresses that were not given are made up once, and no two are alike. */
+static void test_what_was_left_to_chance(void **state)
+{
+	struct machine_config config, copy;
+	struct netdev_config *cards;
+	struct err err;
+
+	assert_string_equal(apply_words(&config,
+					"--kernel k --net user --net user,mac=52:54:00:00:00:01 "
+					"--vhost-user-net /n",
+					&err),
+			    "");
+	assert_int_equal(machine_config_copy(&copy, &config, &err), 0);
+	assert_int_equal(machine_config_complete(&config, &err), 0);
+	assert_int_equal(machine_config_complete(&copy, &err), 0);
+	cards = config.net.item;
+	assert_non_null(cards[0].mac);
+	assert_non_null(((struct machine_vhost_user *)config.vhost_user_net.item)->mac);
+	assert_string_equal(cards[1].mac, "52:54:00:00:00:01");
+	assert_string_not_equal(cards[0].mac, ((struct netdev_config *)copy.net.item)->mac);
+	machine_config_free(&copy);
+	assert_int_equal(machine_config_copy(&copy, &config, &err), 0);
+	assert_int_equal(machine_config_complete(&copy, &err), 0);
+	assert_string_equal(cards[0].mac, ((struct netdev_config *)copy.net.item)->mac);
+	assert_int_equal(machine_config_check(&copy, &err), 0);
+	machine_config_free(&copy);
+	machine_config_free(&config);
+}
+
 static void test_mistakes_of_shares_and_sockets(void **state)
 {
 	/* What is wrong, and a part of what is said of it. The first must not become a share's tag. */
@@ -416,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_flags_set_fields),
 		cmocka_unit_test(test_disks_from_flags_and_json),
 		cmocka_unit_test(test_shares_and_sockets),
+		cmocka_unit_test(test_what_was_left_to_chance),
 		cmocka_unit_test(test_mistakes_of_shares_and_sockets),
 		cmocka_unit_test(test_flag_mistakes_name_the_flag),
 		cmocka_unit_test(test_check_names_flag_and_path),

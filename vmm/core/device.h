@@ -35,11 +35,19 @@ struct state_field {
 			*/
 	size_t count;  /* elements; 1 for a scalar */
 	const struct state_group *group; /* NULL: the field stands once */
+	uint64_t max; /* the largest value that may be loaded; 0: any of the type. What indexes an array has
+			 one */
 };
 
 #define STATE_FIELD(type_, struct_, member_)                                                                 \
 	{                                                                                                    \
 		.name = #member_, .type = (type_), .offset = offsetof(struct_, member_), .count = 1          \
+	}
+/* One whose value loaded may be at most max_. */
+#define STATE_FIELD_MAX(type_, struct_, member_, max_)                                                       \
+	{                                                                                                    \
+		.name = #member_, .type = (type_), .offset = offsetof(struct_, member_), .count = 1,         \
+		.max = (max_)                                                                                \
 	}
 #define STATE_ARRAY(type_, struct_, member_, count_)                                                         \
 	{                                                                                                    \
@@ -87,9 +95,17 @@ struct device_class {
 	const struct metric_field *metrics; /* ends with .name = NULL; may be NULL */
 	const char *const
 		*syscalls; /* needed at run time beyond the base set; NULL-terminated; may be NULL */
-	void (*reset)(struct device *device);   /* to power-on values; board lock held */
-	void (*pause)(struct device *device);   /* stop timers; may be NULL */
-	void (*resume)(struct device *device);  /* re-arm from state; after state_load too; may be NULL */
+	void (*reset)(struct device *device);  /* to power-on values; board lock held */
+	void (*pause)(struct device *device);  /* stop timers; may be NULL */
+	void (*resume)(struct device *device); /* re-arm from state; after loaded too; may be NULL */
+	/*
+	 * The fields of `state` were set from a snapshot, which may be hostile, each within its max: checks
+	 * what they must be together, and drives the device's lines as they say. Paused, board lock held. 0,
+	 * or -EINVAL with a message that names the field. NULL: any values are good, and it has no lines.
+	 */
+	int (*loaded)(struct device *device, struct err *err);
+	/* What keeps it from being saved just now, a phrase; NULL: nothing, as where this is NULL. Paused. */
+	const char *(*unsaved)(const struct device *device);
 	void (*destroy)(struct device *device); /* frees everything, the instance included */
 };
 

@@ -218,6 +218,36 @@ int gmem_add_file(struct gmem *gmem, uint64_t gpa, const struct gmem_file *file,
 	return gmem_insert(gmem, region, gmem_file_map(region, file, err));
 }
 
+int gmem_replace(struct gmem *gmem, size_t index, int fd, uint64_t fd_offset, struct err *err)
+{
+	struct gmem_region *region = index < gmem->region_count ? gmem->region[index] : NULL;
+	int flags = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED | (fd < 0 ? MAP_ANONYMOUS : 0);
+	int copy = -1;
+
+	if (!region || region->kind != GMEM_RAM || region->backing != GMEM_SHARED ||
+	    fd_offset % GMEM_PAGE_SIZE)
+		return err_set(err, -EINVAL, "this guest memory cannot have other pages");
+	if (fd >= 0) {
+		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (copy < 0)
+			return err_set_errno(err, -errno, "guest memory");
+	}
+	if (mmap(region->hva, region->size_bytes, PROT_READ | PROT_WRITE, flags, fd, (off_t)fd_offset) ==
+	    MAP_FAILED) {
+		int code = -errno;
+
+		if (copy >= 0)
+			close(copy);
+		return err_set_errno(err, code, "cannot map %" PRIu64 " bytes of guest memory",
+				     region->size_bytes);
+	}
+	close(region->fd);
+	region->fd = copy;
+	region->fd_offset = fd < 0 ? 0 : fd_offset;
+	region->backing = fd < 0 ? GMEM_ANONYMOUS : GMEM_PRIVATE;
+	return 0;
+}
+
 size_t gmem_region_count(const struct gmem *gmem)
 {
 	return gmem->region_count;
@@ -323,10 +353,30 @@ int gmem_zero(struct gmem *gmem, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+/* A private mapping would show the file again: zeros go over it. A page-fault handler is told of what it need
+ * not fill any more. */
+static int gmem_release(const struct gmem_region *region, uint64_t offset, uint64_t len)
+{
+	switch (region->backing) {
+	case GMEM_SHARED:
+		return fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 (off_t)(region->fd_offset + offset), (off_t)len) < 0
+			       ? -errno
+			       : 0;
+	case GMEM_PRIVATE:
+		return mmap(region->hva + offset, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
+			       ? -errno
+			       : 0;
+	case GMEM_ANONYMOUS: return madvise(region->hva + offset, len, MADV_DONTNEED) < 0 ? -errno : 0;
+	}
+	return -EINVAL;
+}
+
 int gmem_discard(struct gmem *gmem, uint64_t gpa, uint64_t len)
 {
 	const struct gmem_region *region = gmem_region_find(gmem, gpa);
-	uint64_t offset;
+	int code;
 
 	if (gpa % GMEM_PAGE_SIZE || len % GMEM_PAGE_SIZE || !len)
 		return -EINVAL;
@@ -334,11 +384,10 @@ int gmem_discard(struct gmem *gmem, uint64_t gpa, uint64_t len)
 		return -EFAULT;
 	if (gmem_is_pinned(gmem))
 		return -EBUSY;
-	offset = region->fd_offset + (gpa - region->gpa);
-	if (fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len) < 0)
-		return -errno;
-	gmem_written(gmem, gpa, len);
-	return 0;
+	code = gmem_release(region, gpa - region->gpa, len);
+	if (code == 0)
+		gmem_written(gmem, gpa, len);
+	return code;
 }
 
 /*

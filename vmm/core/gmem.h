@@ -20,6 +20,13 @@ enum gmem_kind {
 			back */
 };
 
+/* Where the pages of a region come from. */
+enum gmem_backing {
+	GMEM_SHARED,    /* fd: others can map the same pages */
+	GMEM_PRIVATE,   /* copies, made when they are written, of what fd holds */
+	GMEM_ANONYMOUS, /* nowhere: zeros, or what a page-fault handler puts there. fd is -1 */
+};
+
 /* One contiguous piece. Regions never overlap and are sorted by gpa. */
 struct gmem_region {
 	uint64_t gpa;        /* first byte, 4 KiB aligned */
@@ -28,6 +35,7 @@ struct gmem_region {
 	int fd;              /* the memfd or file, owned by the gmem */
 	uint64_t fd_offset;
 	enum gmem_kind kind;
+	enum gmem_backing backing;
 };
 
 struct gmem *gmem_create(void);
@@ -49,6 +57,13 @@ struct gmem_file {
 	enum gmem_kind kind; /* GMEM_DEVICE or GMEM_ROM */
 };
 int gmem_add_file(struct gmem *gmem, uint64_t gpa, const struct gmem_file *file, struct err *err);
+
+/*
+ * RAM that nobody has used yet, by index, gets other pages at the same host address: private copies of a
+ * file's from fd_offset (a multiple of 4 KiB) on, read when they are touched, fd being copied and the file
+ * not to shrink; with fd -1 anonymous ones. 0, -EINVAL, -errno; then the region is as it was.
+ */
+int gmem_replace(struct gmem *gmem, size_t index, int fd, uint64_t fd_offset, struct err *err);
 
 size_t gmem_region_count(const struct gmem *gmem);
 const struct gmem_region *gmem_region_at(const struct gmem *gmem, size_t index);

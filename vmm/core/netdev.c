@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "vmm/base/err.h"
 #include "vmm/base/text.h"
@@ -70,7 +71,9 @@ int netdev_config_check(const struct netdev_config *config, struct err *err)
 	}
 	if (config->mtu && config->mtu < NETDEV_MTU_MIN)
 		return err_set(err, -ERANGE, "mtu: %u is less than %d", config->mtu, NETDEV_MTU_MIN);
-	return netdev_config_mac(config, 0, mac, err);
+	if (config->mac && netdev_mac_parse(config->mac, mac, err) < 0)
+		return err_prefix(err, "mac");
+	return 0;
 }
 
 int netdev_mac_parse(const char *text, uint8_t mac[NETDEV_MAC_SIZE], struct err *err)
@@ -89,16 +92,17 @@ int netdev_mac_parse(const char *text, uint8_t mac[NETDEV_MAC_SIZE], struct err 
 	return 0;
 }
 
-int netdev_config_mac(const struct netdev_config *config, unsigned slot, uint8_t mac[NETDEV_MAC_SIZE],
-		      struct err *err)
+void netdev_mac_print(const uint8_t mac[NETDEV_MAC_SIZE], char text[NETDEV_MAC_TEXT_SIZE])
 {
-	static const uint8_t first[NETDEV_MAC_SIZE] = {0x02, 'v', 'm', 'm', 0x00, 0x00};
+	snprintf(text, NETDEV_MAC_TEXT_SIZE, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+		 mac[4], mac[5]);
+}
 
-	if (config->mac)
-		return netdev_mac_parse(config->mac, mac, err) < 0 ? err_prefix(err, "mac") : 0;
-	memcpy(mac, first, sizeof(first));
-	mac[4] = (uint8_t)(slot >> 8);
-	mac[5] = (uint8_t)slot;
+int netdev_mac_random(uint8_t mac[NETDEV_MAC_SIZE], struct err *err)
+{
+	if (getrandom(mac, NETDEV_MAC_SIZE, 0) != NETDEV_MAC_SIZE)
+		return err_set_errno(err, -errno, "no random bytes for a MAC address");
+	mac[0] = (uint8_t)((mac[0] & ~1u) | 2u); /* IEEE 802, 8.2: individual, locally administered */
 	return 0;
 }
 

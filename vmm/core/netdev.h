@@ -170,7 +170,7 @@ void netdev_set_link(struct netdev *netdev, bool up);
 /* One --net: what a person can say, rows in netdev_options. */
 struct netdev_config {
 	char *backend;           /* a name of netdev_table */
-	char *mac;               /* NULL: made from the slot */
+	char *mac;               /* NULL: by chance, machine_config_complete */
 	uint32_t mtu;            /* 0: the backend's */
 	uint32_t queues;         /* pairs; 0: 1 */
 	uint64_t rx_bps, tx_bps; /* bytes a second; 0: no limit */
@@ -228,9 +228,10 @@ int netdev_config_check(const struct netdev_config *config, struct err *err);
 
 /* "52:54:00:12:34:56"; -EINVAL for a group address or a bad form. */
 int netdev_mac_parse(const char *text, uint8_t mac[NETDEV_MAC_SIZE], struct err *err);
-/* The address asked for, else a locally administered one of the slot, the same at every start. */
-int netdev_config_mac(const struct netdev_config *config, unsigned slot, uint8_t mac[NETDEV_MAC_SIZE],
-		      struct err *err);
+#define NETDEV_MAC_TEXT_SIZE 18
+void netdev_mac_print(const uint8_t mac[NETDEV_MAC_SIZE], char text[NETDEV_MAC_TEXT_SIZE]);
+/* Locally administered and of one card: two machines on one network hardly ever have the same. */
+int netdev_mac_random(uint8_t mac[NETDEV_MAC_SIZE], struct err *err);
 
 /* Creates the backend and what stands before it. Owned, or NULL with err set. */
 struct netdev *netdev_open(const struct netdev_env *env, const struct netdev_config *config, struct err *err);

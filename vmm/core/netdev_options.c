@@ -13,8 +13,8 @@ static const struct option_choice netdev_backends[] = {
 const struct option netdev_options[] = {
 	{NETDEV_ROW("backend", OPTION_STRING, backend),
 	 .help = "What the card is connected to: user, tap, passt, socket or fd", .choice = netdev_backends},
-	{NETDEV_ROW("mac", OPTION_STRING, mac), .metavar = "ADDRESS",
-	 .help = "The card's MAC address; the default is locally administered and the same at every start"},
+	{NETDEV_ROW("mac", OPTION_STRING, mac), .metavar = "ADDRESS", .help = "The card's MAC address",
+	 .default_text = "by chance, locally administered; --print-config tells, and fixes it"},
 	{NETDEV_ROW("mtu", OPTION_UINT, mtu), .metavar = "BYTES", .help = "The MTU that the guest is told",
 	 .max = NETDEV_MTU_MAX},
 	{NETDEV_ROW("queues", OPTION_UINT, queues), .metavar = "N",

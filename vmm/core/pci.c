@@ -216,6 +216,13 @@ void pci_function_reset(struct pci_function *function)
 	pthread_mutex_unlock(&function->bus->config_lock);
 }
 
+void pci_function_loaded(struct pci_function *function)
+{
+	for (unsigned i = 0; i < PCI_CONFIG_BYTES; i++)
+		function->config[i] = (function->config[i] & function->write_mask[i]) |
+				      (function->initial[i] & ~function->write_mask[i]);
+}
+
 void pci_function_resume(struct pci_function *function)
 {
 	pthread_mutex_lock(&function->bus->config_lock);

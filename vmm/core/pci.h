@@ -154,6 +154,8 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 
 /* Back to power-on: nothing decoded, MSI-X off. Takes the config_lock. */
 void pci_function_reset(struct pci_function *function);
+/* The saved configuration may be hostile: what the guest cannot write has its own value again. */
+void pci_function_loaded(struct pci_function *function);
 /* After a restore of config, msix and intx_level: decodes, masks and levels follow. Takes the config_lock. */
 void pci_function_resume(struct pci_function *function);
 

@@ -21,9 +21,8 @@
 #include "vmm/machine/accel_side.h"
 #include "vmm/machine/assist.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/snapshot.h"
 
-/* TSCs nearer to that of CPU 0 than this are the same: a KVM that tells no offset is read with some noise. */
-#define SWITCH_TSC_NOISE_US 100
 /* A machine that is lent to the built-in CPU stays there for the least time, and twice as long each time that
  * it is needed again within that time. */
 #define SWITCH_LEND_MIN_NS (1 * NS_PER_MS)
@@ -63,46 +62,15 @@ bool accel_switch_is_prepared(const struct machine *machine)
 	return machine->switching->prepared;
 }
 
-static int64_t switch_smaller(int64_t a, int64_t b)
-{
-	return llabs(a) < llabs(b) ? a : b;
-}
-
-/*
- * CPUs whose TSCs agree shall agree to the tick afterwards. How far they are apart is taken from the host's
- * clock of the two that tells less: a reading that was interrupted between a pair's halves tells too much.
- */
-static void switch_align(struct accel_clock *clock, const struct accel_clock *first, uint64_t tsc_hz)
-{
-	int64_t noise = (int64_t)(tsc_hz / 1000000 * SWITCH_TSC_NOISE_US);
-	uint64_t passed = muldiv64(clock->monotonic_ns - first->monotonic_ns, tsc_hz, NS_PER_S);
-	int64_t delta = (int64_t)(clock->tsc - first->tsc - passed);
-
-	if (first->host_tsc && clock->host_tsc)
-		delta = switch_smaller(
-			delta, (int64_t)(clock->tsc - first->tsc - (clock->host_tsc - first->host_tsc)));
-	*clock = *first;
-	if (delta > noise || delta < -noise)
-		clock->tsc += (uint64_t)delta;
-}
-
-static int switch_clocks(struct machine *machine, const struct machine_side *from,
+static int switch_clocks(const struct machine *machine, const struct machine_side *from,
 			 const struct machine_side *to, struct err *err)
 {
-	struct accel_clock first;
-	struct accel_clock clock;
-	int code = 0;
+	struct accel_clock *clock = calloc(machine->vcpu_count, sizeof(*clock));
+	int code = clock ? machine_clocks_get(machine, from, clock, err) : err_set(err, -ENOMEM, "no memory");
 
-	if (!from->ops->clock_get || !to->ops->clock_set)
-		return 0;
-	for (unsigned i = 0; i < machine->vcpu_count && code == 0; i++) {
-		code = from->ops->clock_get(from->vcpu[i], &clock, err);
-		if (i == 0)
-			first = clock;
-		switch_align(&clock, &first, machine->capabilities.tsc_hz);
-		if (code == 0)
-			code = to->ops->clock_set(to->vcpu[i], &clock, err);
-	}
+	if (code == 0)
+		code = machine_clocks_set(machine, to, clock, err);
+	free(clock);
 	return code;
 }
 
@@ -132,14 +100,7 @@ static void switch_pins(const struct machine_side *from, const struct machine_si
 	from->ops->vcpu_pins_take(from->vcpu[cpu], &pins);
 	to->ops->vcpu_pins_take(to->vcpu[cpu], &stale);
 	to->ops->vcpu_intr(to->vcpu[cpu], false);
-	if (pins.nmi)
-		to->ops->vcpu_nmi(to->vcpu[cpu]);
-	if (pins.smi)
-		to->ops->vcpu_smi(to->vcpu[cpu]);
-	if (pins.init)
-		to->ops->vcpu_init(to->vcpu[cpu]);
-	if (pins.startup)
-		to->ops->vcpu_startup(to->vcpu[cpu], pins.startup_vector);
+	machine_drive_pins(to->ops, to->vcpu[cpu], &pins);
 }
 
 static void switch_flip(struct machine *machine, const struct machine_side *from,
@@ -169,10 +130,13 @@ static int switch_sides(struct machine *machine, struct err *err)
 	if (code < 0)
 		return code;
 	code = switch_states(machine, from, to, err);
-	if (code == 0)
+	/* Those of a paused machine stand still, and go on when it does. */
+	if (code == 0 && !machine_is_paused(machine))
 		code = switch_clocks(machine, from, to, err);
 	if (code == 0)
 		switch_flip(machine, from, to);
+	if (machine_is_paused(machine))
+		return code;
 	if (code == 0)
 		return machine_intr_enter(machine, err);
 	return machine_intr_enter(machine, NULL) < 0 ? -EIO : code;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
@@ -16,6 +17,7 @@
 #include "vmm/machine/jit_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/snapshot_parts.h"
 
 #define X86_LEAF1_ECX_X2APIC       (1u << 21)
 #define X86_LEAF1_ECX_TSC_DEADLINE (1u << 24)
@@ -55,7 +57,9 @@ static int builder_add_accel(struct machine *machine, struct err *err)
 	if (!machine->accel->vcpu_tsc_to_monotonic_ns)
 		machine->capabilities.feature[X86_WORD_1_ECX] &= ~X86_LEAF1_ECX_TSC_DEADLINE;
 	machine_host_init(machine);
-	return accel_switch_prepare(machine, err);
+	if (accel_switch_prepare(machine, err) < 0)
+		return err->code;
+	return machine->restoring ? snapshot_restore_capabilities(machine, err) : 0;
 }
 
 static int builder_add_buses(struct machine *machine, struct err *err)
@@ -78,7 +82,11 @@ static int builder_add_buses(struct machine *machine, struct err *err)
 
 static int builder_add_memory(struct machine *machine, struct err *err)
 {
-	return machine->board->add_memory(machine, err);
+	int code = machine->board->add_memory(machine, err);
+
+	if (code == 0 && machine->restoring)
+		code = snapshot_memory_load(machine, machine->restoring->memory, err);
+	return code;
 }
 
 static int builder_add_vm(struct machine *machine, struct err *err)
@@ -212,11 +220,19 @@ static int builder_add_devices(struct machine *machine, struct err *err)
 	return machine->board->add_devices(machine, err);
 }
 
+/* From a kernel; or from a snapshot, and the interrupt controllers are left at home until it is resumed. */
+static int builder_give_state(struct machine *machine, struct err *err)
+{
+	int code = machine->restoring ? snapshot_restore_state(machine, err) : machine_load(machine, err);
+
+	return code == 0 && !machine->restoring ? machine_intr_enter(machine, err) : code;
+}
+
 /* Consoles come last but for what needs them: a mistake found before leaves the terminal alone. */
 static int (*const builder_steps[])(struct machine *machine, struct err *err) = {
 	builder_add_loop,    builder_add_accel,         builder_add_buses,    builder_add_memory,
 	builder_add_vm,      builder_add_vcpus,         builder_add_chardevs, machine_io_threads_start,
-	builder_add_devices, builder_keep_reset_states, machine_load,         machine_intr_enter,
+	builder_add_devices, builder_keep_reset_states, builder_give_state,
 };
 
 static void builder_init_locks(struct machine *machine)
@@ -229,9 +245,12 @@ static void builder_init_locks(struct machine *machine)
 	machine->intr_home = true;
 	pthread_cond_init(&machine->run.changed, NULL);
 	machine->run.request_fd = -1;
+	machine->pausing.uffd = -1;
+	machine->pausing.uffd_socket = -1;
 }
 
-struct machine *machine_create(const struct machine_config *config, struct err *err)
+static struct machine *builder_make(const struct machine_config *config, const struct machine_snapshot *from,
+				    struct err *err)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 	int code = machine_config_check(config, err);
@@ -243,6 +262,8 @@ struct machine *machine_create(const struct machine_config *config, struct err *
 		return NULL;
 	}
 	builder_init_locks(machine);
+	code = machine_config_complete(&machine->config, err);
+	machine->restoring = from;
 	machine->board = board_find(config->board, err);
 	for (size_t i = 0; i < sizeof(builder_steps) / sizeof(builder_steps[0]) && code == 0; i++)
 		code = builder_steps[i](machine, err);
@@ -250,6 +271,23 @@ struct machine *machine_create(const struct machine_config *config, struct err *
 		machine_destroy(machine);
 		return NULL;
 	}
+	machine->restoring = NULL;
+	return machine;
+}
+
+struct machine *machine_create(const struct machine_config *config, struct err *err)
+{
+	return builder_make(config, NULL, err);
+}
+
+struct machine *machine_restore(struct machine_snapshot *snapshot,
+				const struct machine_snapshot_memory *memory, struct err *err)
+{
+	struct machine *machine;
+
+	snapshot->memory = memory;
+	machine = builder_make(&snapshot->config, snapshot, err);
+	snapshot->memory = NULL;
 	return machine;
 }
 
@@ -279,6 +317,11 @@ void machine_destroy(struct machine *machine)
 	}
 	machine_close_disks(machine);
 	free(machine->board_state);
+	free(machine->pausing.clock);
+	if (machine->pausing.uffd >= 0)
+		close(machine->pausing.uffd);
+	if (machine->pausing.uffd_socket >= 0)
+		close(machine->pausing.uffd_socket);
 	accel_sides_destroy(machine);
 	builder_destroy_vcpus(machine);
 	while (machine->chardev_count > 0)

@@ -143,7 +143,9 @@ static int boot_configure(const struct cli_settings *settings, struct command_op
 	if (code < 0)
 		return err_prefix(err, "--config");
 	code = cli_apply(settings, config, err);
-	return code < 0 ? code : machine_config_check(config, err);
+	if (code == 0)
+		code = machine_config_check(config, err);
+	return code < 0 ? code : machine_config_complete(config, err);
 }
 
 static int boot_configured(const struct cli_command *command, const struct cli_settings *settings,

@@ -17,8 +17,6 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
-#include "vmm/machine/config_share.h"
-#include "vmm/machine/config_elements.h"
 #include "vmm/machine/jit_choice.h"
 
 /* In the order of enum boot_protocol. */
@@ -252,6 +250,12 @@ const struct option machine_options[] = {
 	 .help = "Name the virtio-mmio devices on the kernel's command line, too: for a kernel without ACPI "
 		 "that is "
 		 "built with VIRTIO_MMIO_CMDLINE_DEVICES"},
+	{.path = "virtio.fdt",
+	 .flag = "--virtio-fdt",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct machine_config, virtio_fdt),
+	 .help = "Hand a Linux kernel a flattened device tree with all devices, too: for a kernel without "
+		 "ACPI that is built with OF_EARLY_FLATTREE"},
 	{.path = "virtio.ring",
 	 .flag = "--virtio-ring",
 	 .type = OPTION_CHOICE,

@@ -135,6 +135,7 @@ struct machine_config {
 	uint32_t virtio_transport;   /* enum virtio_transport_kind */
 	uint32_t virtio_ring;        /* enum virtio_ring_kind */
 	bool virtio_cmdline;         /* a Linux command line names the virtio-mmio devices, too */
+	bool virtio_fdt;             /* a Linux kernel gets a device tree, too */
 	struct option_records disks; /* struct machine_disk */
 	struct option_records net;   /* struct netdev_config */
 	struct option_records rng;   /* struct machine_rng */
@@ -144,7 +145,7 @@ struct machine_config {
 	struct option_records balloon;                                       /* struct machine_balloon */
 	struct option_records console;                                       /* struct machine_console */
 	struct option_records pmem;                                          /* struct machine_pmem */
-	char *jit; /* see jit_choice_parse */
+	char *jit;                                                           /* see jit_choice_parse */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };
@@ -164,3 +165,7 @@ int machine_config_read(struct machine_config *config, const char *path, struct 
 /* Checks what single rows cannot: names against tables, what must be given. Messages name flag and JSON path.
  */
 int machine_config_check(const struct machine_config *config, struct err *err);
+
+/* Decides what was left to chance (MAC addresses), as machine_create does for its copy; what is decided
+ * stays. */
+int machine_config_complete(struct machine_config *config, struct err *err);

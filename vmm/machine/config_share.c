@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows and checks of shared folders and sockets. */
-#include "vmm/machine/config_share.h"
+#include "vmm/machine/config_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ const struct option config_vhost_user_blk_fields[] = {VHOST_USER_SOCKET, VHOST_U
 const struct option config_vhost_user_net_fields[] = {
 	VHOST_USER_SOCKET,
 	VHOST_USER_ROW("mac", OPTION_STRING, mac, "MAC", .help = "The card's address",
-		       .default_text = "52:56:00:00:00:01 for the first card and so on"),
+		       .default_text = "by chance, locally administered; --print-config tells, and fixes it"),
 	{.path = NULL},
 };
 const struct option config_vhost_user_fs_fields[] = {

@@ -120,6 +120,7 @@ static int load_kernel(struct machine *machine, struct x86_cpu_state *bsp, struc
 		.cpu_count = config->cpus,
 		.device = devices,
 		.device_count = machine->device_count,
+		.device_tree = config->virtio_fdt,
 	};
 	char *cmdline = load_device_command_line(machine);
 	int code;

@@ -30,6 +30,7 @@ struct irq_router;
 struct loop_fd;
 struct machine_io_thread;
 struct machine_irqfds;
+struct machine_snapshot;
 
 #define MACHINE_DEVICES_MAX 96 /* the board has some fifteen, and 32 virtio devices are two each */
 
@@ -110,6 +111,13 @@ struct machine_disk_part {
 	struct device *device; /* kept among the devices, which are destroyed first */
 };
 
+/* A machine that stands still; pause.c. */
+struct machine_pausing {
+	bool paused;               /* main thread */
+	struct accel_clock *clock; /* of each CPU, as they stopped; NULL: the machine has not run yet */
+	int uffd, uffd_socket;     /* who fills in its memory; -1: nobody */
+};
+
 struct machine {
 	struct machine_config config;
 	struct loop *loop;
@@ -159,6 +167,8 @@ struct machine {
 	struct accel_switching *switching;       /* accel_switch.c */
 	_Atomic int accel_interprets;            /* assist.c: 0 not asked yet, 1 yes, -1 no */
 
+	struct machine_pausing pausing;
+	const struct machine_snapshot *restoring; /* while it is being made; NULL: from a kernel */
 	struct machine_run run;
 };
 
@@ -207,6 +217,21 @@ void machine_intr_close(struct machine *machine);
 int machine_load(struct machine *machine, struct err *err);
 /* A zeroed state, aligned as its vector registers want; owned (free), or NULL. */
 struct x86_cpu_state *machine_new_cpu_state(void);
+
+/*
+ * clocks.c: the clocks of a side's CPUs, all read at about one moment, machine->vcpu_count of them; set so
+ * that they go on as if they had never stopped since; or from what they were, as if no time had passed. No
+ * vCPU runs.
+ */
+int machine_clocks_get(const struct machine *machine, const struct machine_side *side,
+		       struct accel_clock *clock, struct err *err);
+int machine_clocks_set(const struct machine *machine, const struct machine_side *side,
+		       const struct accel_clock *clock, struct err *err);
+int machine_clocks_continue(const struct machine *machine, const struct machine_side *side,
+			    const struct accel_clock *clock, struct err *err);
+
+/* snapshot.c: what was latched is latched again. */
+void machine_drive_pins(const struct accel_ops *ops, struct accel_vcpu *vcpu, const struct accel_pins *pins);
 
 /* run.c: asks the main thread. Any thread, any lock held but run.lock. */
 void machine_run_request(struct machine *machine, enum machine_request request, uint32_t value);

@@ -16,6 +16,7 @@
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/snapshot.h"
 
 /* A guest whose every start ends in a triple fault at once is broken, not rebooting: it would spin for ever.
  */
@@ -133,8 +134,9 @@ static void run_restart(struct machine *machine)
 
 	run_set_target(machine, TARGET_PAUSED);
 	machine_vcpus_wait_parked(machine);
-	if (machine_intr_leave(machine, &err) < 0 || run_reset_and_load(machine, &err) < 0 ||
-	    machine_intr_enter(machine, &err) < 0) {
+	/* Who resets a paused machine wants to see it start. */
+	if (machine_resume(machine, &err) < 0 || machine_intr_leave(machine, &err) < 0 ||
+	    run_reset_and_load(machine, &err) < 0 || machine_intr_enter(machine, &err) < 0) {
 		log_error("cannot start the guest again: %s", err.message);
 		run_finish(machine, MACHINE_FAILED, 0);
 		return;
@@ -283,7 +285,8 @@ int machine_run(struct machine *machine, struct machine_result *result, struct e
 	if (code < 0)
 		return code;
 	machine->run.started_ns = clock_monotonic_ns();
-	run_set_target(machine, TARGET_RUNNING);
+	if (!machine_is_paused(machine))
+		run_set_target(machine, TARGET_RUNNING);
 	code = loop_run(machine->loop);
 	machine_vcpus_stop(machine);
 	accel_switch_end(machine);

@@ -4,7 +4,7 @@
 
 #include "devices/virtio/balloon.h"
 #include "vmm/base/err.h"
-#include "vmm/machine/config_elements.h"
+#include "vmm/machine/config_parts.h"
 #include "vmm/machine/parts.h"
 
 #define BALLOON_STATS_S_MAX (24u * 3600)

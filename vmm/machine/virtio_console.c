@@ -6,7 +6,7 @@
 #include "devices/virtio/console.h"
 #include "vmm/base/err.h"
 #include "vmm/core/chardev.h"
-#include "vmm/machine/config_elements.h"
+#include "vmm/machine/config_parts.h"
 #include "vmm/machine/parts.h"
 
 _Static_assert(MACHINE_CONSOLE_MAX == CONSOLE_PORTS_MAX, "one port each");

@@ -33,7 +33,7 @@ static int net_add(struct machine *machine, size_t index, struct err *err)
 	struct net_config config = {.id = id, .mtu = (uint16_t)card->mtu};
 
 	snprintf(id, sizeof(id), "net%zu", index);
-	if (netdev_config_mac(card, (unsigned)index, config.mac, err) < 0)
+	if (netdev_mac_parse(card->mac, config.mac, err) < 0)
 		return -EINVAL;
 	loop_call(env.io_loop, net_open_on_loop, &call);
 	if (!call.netdev)

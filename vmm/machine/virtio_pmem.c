@@ -14,7 +14,7 @@
 #include "devices/virtio/pmem.h"
 #include "vmm/base/err.h"
 #include "vmm/core/gmem.h"
-#include "vmm/machine/config_elements.h"
+#include "vmm/machine/config_parts.h"
 #include "vmm/machine/parts.h"
 
 const struct option machine_pmem_fields[] = {

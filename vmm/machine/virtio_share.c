@@ -63,7 +63,6 @@ static int machine_add_vhost_user(struct machine *machine, enum vhost_user_kind 
 			.socket = asked[i].socket,
 			.queues = asked[i].queues ? asked[i].queues : 1,
 			.tag = asked[i].tag,
-			.mac = {0x52, 0x56, 0, 0, 0, (uint8_t)(i + 1)},
 		};
 
 		snprintf(id, sizeof(id), "%s%zu", name, i);
