@@ -65,6 +65,7 @@ struct jit_translation {
 	enum jit_flags_state flags;
 	bool flags_kept;    /* native, and what is saved is still the same */
 	unsigned live;      /* JIT_LIVE_* that the code has made sure of */
+	bool x87_paged;     /* the code has noted its page in jit_live.x87_page */
 	unsigned count, at; /* instructions, and the one being made */
 	struct jit_insn insn[JIT_BLOCK_INSNS];
 	unsigned stubs, exits;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Re-encoding of SSE to SSE4.2, AES, PCLMULQDQ and SHA, floating point among it. Guest vector registers are
- * in themselves (jit_live.c), so an instruction is copied with its memory operand replaced; only general
+ * Re-encoding of MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA, floating point among it. Guest vector registers
+ * are in themselves (jit_live.c), so an instruction is copied with its memory operand replaced; only general
  * registers may have to be renamed. MXCSR is the guest's, with every exception masked, and its flags gather
  * there.
  */
@@ -21,8 +21,8 @@ struct vector_range {
 
 /* Opcodes that read or write MXCSR. Intel SDM vol. 2, tables 2-19 to 2-21 (exception types 2 and 3). */
 static const struct vector_range floating[] = {
-	{1, 0x2a, 0x2a, PREFIX_F3 | PREFIX_F2}, /* cvtsi2ss, cvtsi2sd */
-	{1, 0x2c, 0x2d, PREFIX_F3 | PREFIX_F2}, /* cvttss2si and kin */
+	{1, 0x2a, 0x2a, PREFIX_ALL},            /* cvtsi2ss, cvtpi2ps and kin */
+	{1, 0x2c, 0x2d, PREFIX_ALL},            /* cvttss2si, cvttps2pi and kin */
 	{1, 0x2e, 0x2f, PREFIX_NP | PREFIX_66}, /* ucomiss, comiss */
 	{1, 0x51, 0x51, PREFIX_ALL},            /* sqrtps */
 	{1, 0x58, 0x5a, PREFIX_ALL},            /* addps, mulps, cvtps2pd */
@@ -69,20 +69,21 @@ static char letter(const struct x86_row *row, unsigned i)
 	return row->operand[i] ? x86_operand_names[row->operand[i]][0] : 0;
 }
 
-/* Operands that the code below knows: V and W or U, general registers as E, G or R, and an immediate. */
+/* Operands that the code below knows: V and W or U, MMX's P and Q or N, general registers as E, G or R, and
+ * an immediate. */
 static bool operands_known(const struct x86_row *row)
 {
 	for (unsigned i = 0; i < 4 && row->operand[i]; i++)
-		if (!strchr("VWUEGRMI", letter(row, i)))
+		if (!strchr("VWUPQNEGRMI", letter(row, i)))
 			return false;
 	return row->operand[0];
 }
 
-/* Those with MMX registers have a state of their own; so has CVTPI2PS, even from memory. */
-static bool works_on_mmx(const struct x86_insn *in)
+/* From memory the MMX registers have no part in it, but some hosts' x87 changes all the same. */
+static bool transition_differs(const struct x86_insn *in)
 {
-	return (x86_rows[in->row].properties & X86_PROP_MMX) ||
-	       (in->map == 1 && in->opcode == 0x2a && (prefix_of(in) & (PREFIX_NP | PREFIX_66)));
+	return in->map == 1 && in->opcode == 0x2a && (prefix_of(in) & (PREFIX_NP | PREFIX_66)) &&
+	       x86_insn_is_mem(in);
 }
 
 /* No guest faults there, where some hosts do: SHA's operands may be unaligned on AMD's CPUs. */
@@ -95,19 +96,27 @@ bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	if (in->encoding != X86_ENC_LEGACY || !in->has_modrm || in->lock || !(row->properties & X86_PROP_SSE))
+	if (in->encoding != X86_ENC_LEGACY || !in->has_modrm || in->lock ||
+	    !(row->properties & (X86_PROP_SSE | X86_PROP_MMX)))
 		return false;
 	if (in->mod != 3 && !jit_address_fits(in))
 		return false;
 	if (is_mxcsr_move(in))
 		return true;
-	return row->kind == X86_ROW_VEC && !works_on_mmx(in) && !alignment_differs(in) &&
+	return row->kind == X86_ROW_VEC && !transition_differs(in) && !alignment_differs(in) &&
 	       operands_known(row) && host_has(jit, row->feature);
 }
 
 unsigned jit_vector_kinds(const struct x86_insn *in)
 {
-	return is_floating(in) || is_mxcsr_move(in) ? JIT_LIVE_FLOAT : JIT_LIVE_XMM;
+	const uint32_t properties = x86_rows[in->row].properties;
+	unsigned kinds = properties & X86_PROP_MMX ? JIT_LIVE_X87 : 0;
+
+	if (is_floating(in) || is_mxcsr_move(in))
+		kinds |= JIT_LIVE_FLOAT;
+	else if (properties & X86_PROP_SSE)
+		kinds |= JIT_LIVE_XMM;
+	return kinds;
 }
 
 static struct asm_op encoding(const struct x86_insn *in)
@@ -128,7 +137,7 @@ static struct asm_op encoding(const struct x86_insn *in)
 struct vector {
 	struct asm_op op;
 	struct asm_rm rm;
-	bool reg_general, rm_general;
+	bool reg_general, rm_general, rm_mmx;
 	bool writes_reg;
 	unsigned imm_size;
 };
@@ -137,12 +146,14 @@ static void describe(struct vector *v, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	*v = (struct vector){.op = encoding(in),
-			     .writes_reg = letter(row, 0) == 'V' || letter(row, 0) == 'G'};
+	*v = (struct vector){.op = encoding(in), .writes_reg = strchr("VPG", letter(row, 0))};
 	for (unsigned i = 0; i < 4 && row->operand[i]; i++) {
 		char c = letter(row, i);
 
 		v->reg_general |= c == 'G';
+		v->rm_mmx |= c == 'Q' || c == 'N';
+		if (c == 'P')
+			v->op.reg &= 7; /* REX.R names no other */
 		v->rm_general |= c == 'E' || c == 'R';
 		v->imm_size |= c == 'I';
 	}
@@ -155,7 +166,7 @@ static void place_rm(struct vector *v, const struct x86_insn *in)
 	if (in->mod != 3)
 		v->rm = asm_rm_mem(ASM_R13, 0);
 	else if (!v->rm_general)
-		v->rm = asm_rm_reg(in->rm);
+		v->rm = asm_rm_reg(v->rm_mmx ? in->rm & 7 : in->rm);
 	else /* 32 bits written are extended: not in memory */
 		v->rm = v->writes_reg || jit_host(in->rm) != ASM_NONE ? jit_rm(in->rm) : asm_rm_reg(ASM_R14);
 }
@@ -223,7 +234,9 @@ void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn)
 	const struct x86_insn *in = &insn->in;
 	struct vector v;
 
-	jit_live_need(t, insn, (enum jit_live)insn->live_kinds);
+	for (unsigned kind = 1; kind < 1u << JIT_LIVE_KINDS; kind <<= 1)
+		if (insn->live_kinds & kind)
+			jit_live_need(t, insn, (enum jit_live)kind);
 	if (is_mxcsr_move(in)) {
 		emit_mxcsr_move(t, insn);
 		return;

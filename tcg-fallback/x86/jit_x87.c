@@ -169,11 +169,10 @@ static void emit_page(struct jit_translation *t)
 
 static void emit_need(struct jit_translation *t, const struct jit_insn *insn)
 {
-	bool first = !(t->live & JIT_LIVE_X87);
-
 	jit_live_need(t, insn, JIT_LIVE_X87);
-	if (first)
+	if (!t->x87_paged)
 		emit_page(t);
+	t->x87_paged = true;
 }
 
 static void store_imm(struct asm_code *code, struct asm_rm to, uint32_t value)
