@@ -40,9 +40,10 @@
  * that XCR0 enables. Wider kinds are loaded by putting the narrower one away first. Host code of the
  * translator's own uses no vector register.
  *
- * Translated code calls C in two places: x86_jit_access when an inline lookup fails, and x86_jit_call for an
- * instruction that is left to the interpreter. Guest registers are in cpu->r then. Neither translates, links
- * or flushes; both may raise, which unwinds over the host code.
+ * Translated code calls C in three places: x86_jit_access when an inline lookup fails, x86_jit_call for an
+ * instruction that is left to the interpreter, and x86_jit_end for one that a block ends with (it may change
+ * the mode, the address space, the privilege). Guest registers are in cpu->r then. None translates, links or
+ * flushes; all may raise, which unwinds over the host code.
  */
 #pragma once
 
@@ -141,7 +142,8 @@ struct x86_jit {
 	uint8_t *first; /* after the thunks */
 	const struct jit_exit *(*enter)(const void *body);
 	const uint8_t *thunk_exit, *thunk_exit_native, *thunk_exit_rip, *thunk_access, *thunk_call,
-		*thunk_probe, *thunk_miss, *thunk_save, *thunk_resume, *thunk_live[JIT_LIVE_KINDS];
+		*thunk_end, *thunk_probe, *thunk_miss, *thunk_save, *thunk_resume,
+		*thunk_live[JIT_LIVE_KINDS];
 	uint32_t feature[X86_FEATURE_WORDS]; /* the host's */
 	uint8_t *pool;
 	size_t pool_used;
@@ -200,6 +202,8 @@ void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]
  * *full is set. jit_translate.c */
 struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t linear, bool *full);
 
+/* The translation behind an op, or NULL. jit_run.c */
+const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86_op *op);
 /* Runs a block and follows its links; afterwards RIP, registers and flags are the CPU's. jit_run.c */
 const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block);
 /* RIP after this exit (x86_jit_call and x86_jit_access have set it where exit is NULL). */
@@ -209,6 +213,8 @@ void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit);
  * executed, 1: and the block must be left. x86_jit_call: 0 or 1. */
 uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear);
 uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site);
+/* Host code of the next block, or 1: the run loop must go on. */
+uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site);
 
 /* Verify mode. jit_verify.c */
 bool jit_verify_create(struct x86_jit *jit);

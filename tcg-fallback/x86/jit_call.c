@@ -28,7 +28,8 @@ static uint64_t site_done(struct x86_cpu *cpu, const struct jit_site *site, uint
 {
 	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
 	if (cpu->rip == cpu->r[REG_RIP] + site->off + site->len && cpu->jit->epoch == epoch && !cpu->leave &&
-	    !cpu->debug_active && !cpu->jit->trial.active && !site->leave && !float_unmasked(cpu))
+	    !cpu->debug_active && !cpu->jit->trial.active && !site->leave && !cpu->intr_shadow &&
+	    !float_unmasked(cpu))
 		return 0;
 	cpu->jit->trial.insns = site->index + 1u;
 	return 1;
@@ -71,26 +72,65 @@ uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64
 	return x87_resume(cpu, live, site_done(cpu, site, epoch));
 }
 
+/* Executes it and moves RIP on. */
+static void execute_row(struct x86_cpu *cpu, const struct x86_insn *in)
+{
+	const struct x86_row *row = &x86_rows[in->row];
+	bool fast = row->kind == X86_ROW_FAST;
+	uint64_t next = cpu->rip + in->len;
+
+	if ((row->properties & X86_PROP_CPL0) && cpu->cpl)
+		x86_raise_gp(cpu);
+	switch ((enum x86_row_kind)row->kind) {
+	case X86_ROW_FAST: x86_general[row->fast](cpu, in); break;
+	case X86_ROW_SLOW: row->slow(cpu, in); break;
+	case X86_ROW_VEC: x86_vec_execute(cpu, in); break;
+	case X86_ROW_UD: x86_raise_ud(cpu);
+	}
+	if (!(row->properties & X86_PROP_JUMP) && !(fast && (row->properties & X86_PROP_STRING)))
+		cpu->rip = next;
+}
+
 uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site)
 {
-	const struct x86_row *row = &x86_rows[site->in->row];
 	uint64_t epoch = cpu->jit->epoch;
 	bool live;
 
 	site_settle(cpu, site);
 	if (cpu->jit->trial.active)
 		return jit_verify_stop(cpu, site);
-	live = row->kind != X86_ROW_FAST && x87_interrupt(cpu);
+	live = x86_rows[site->in->row].kind != X86_ROW_FAST && x87_interrupt(cpu);
 	cpu->jit->count[JIT_CALLS]++;
-	if ((row->properties & X86_PROP_CPL0) && cpu->cpl)
-		x86_raise_gp(cpu);
-	switch ((enum x86_row_kind)row->kind) {
-	case X86_ROW_FAST: x86_general[row->fast](cpu, site->in); break;
-	case X86_ROW_SLOW: row->slow(cpu, site->in); break;
-	case X86_ROW_VEC: x86_vec_execute(cpu, site->in); break;
-	case X86_ROW_UD: x86_raise_ud(cpu);
-	}
-	if (!(row->kind == X86_ROW_FAST && (row->properties & X86_PROP_STRING)))
-		cpu->rip += site->len;
+	execute_row(cpu, site->in);
 	return x87_resume(cpu, live, site_done(cpu, site, epoch));
+}
+
+/* Nothing has to happen between this instruction and the next but the next. Its block is entered past the
+ * look for attention, so an interrupt that comes in this moment does not break into STI's shadow. */
+static bool goes_on(const struct x86_cpu *cpu)
+{
+	return !atomic_load_explicit(&cpu->attention, memory_order_relaxed) && !cpu->leave && !cpu->halted &&
+	       !cpu->shutdown && !cpu->debug_active && cpu->mode_bits == 64;
+}
+
+uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site)
+{
+	const struct jit_block *block;
+	const struct x86_op *op;
+
+	site_settle(cpu, site);
+	x86_jit_x87_away(cpu);
+	cpu->jit->count[JIT_CALLS]++;
+	execute_row(cpu, site->in);
+	if (cpu->mode_bits != 64)
+		x86_code_segments_changed(cpu);
+	if (!goes_on(cpu))
+		return 1;
+	op = x86_code_find(cpu);
+	block = op ? jit_block_of(cpu, op) : NULL;
+	if (!block)
+		return 1;
+	cpu->intr_shadow = false;
+	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
+	return (uintptr_t)jit_run_address(cpu->jit, block->body);
 }

@@ -29,7 +29,9 @@ enum jit_kind {
 	JIT_DIVIDE, /* jit_divide.c */
 	JIT_VECTOR, /* jit_vector.c */
 	JIT_X87,    /* jit_x87.c */
+	JIT_SYSTEM, /* jit_system.c */
 	JIT_BRANCH, /* jit_branch.c */
+	JIT_END,    /* the last instruction, in the interpreter, which finds where to go on */
 	JIT_CALL,   /* one instruction in the interpreter */
 	JIT_STOP,   /* the block ends before it */
 };
@@ -88,6 +90,12 @@ bool jit_x87_accepts(const struct x86_insn *in);
 void jit_x87_emit(struct jit_translation *t, const struct jit_insn *insn);
 /* The status flags that it writes, all of them or none, and reads. */
 uint32_t jit_x87_flags(const struct x86_insn *in, uint32_t *read);
+bool jit_system_accepts(const struct x86_jit *jit, const struct x86_cpu *cpu, const struct x86_insn *in);
+void jit_system_emit(struct jit_translation *t, const struct jit_insn *insn);
+/* STI holds interrupts back during the instruction after it; behind that one the code must look for them. */
+bool jit_system_is_sti(const struct x86_insn *in);
+/* Leaves behind the instruction being made when something wants attention. */
+void jit_system_poll(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_branch_accepts(const struct x86_insn *in);
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn);
 

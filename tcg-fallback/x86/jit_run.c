@@ -45,6 +45,13 @@ const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op)
 	return cpu->jit->thunk_miss;
 }
 
+const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86_op *op)
+{
+	const struct jit_block *block = op->fn == op_jit ? side_of(cpu, op)->block : NULL;
+
+	return block && !block->dropped ? block : NULL;
+}
+
 const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block)
 {
 	const struct jit_exit *exit;
@@ -129,10 +136,12 @@ static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *blo
 		return x86_op_at_rip(cpu);
 	}
 	exit = jit_execute(cpu, block);
+	if (!exit) /* C has left it: what it did may concern the run loop (a shadow, a halt, another mode) */
+		return NULL;
 	jit_settle(cpu, exit);
 	flushes = cpu->code->flushes;
 	op = x86_op_at_rip(cpu);
-	if (op && exit && flushes == cpu->code->flushes)
+	if (op && flushes == cpu->code->flushes)
 		link_exit(cpu, exit, op);
 	return op;
 }

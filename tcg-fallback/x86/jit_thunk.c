@@ -62,20 +62,26 @@ static void frame_end(struct asm_code *code)
 	asm_byte(code, 0xc3);
 }
 
-/* const struct jit_exit *enter(const void *body): flags native. */
-static void make_enter(struct asm_code *code)
+/* Goes to the body of a block at r15, flags native. */
+static void emit_go(struct asm_code *code)
 {
 	static const uint8_t restore[] = {0x04, 0x7f, 0x9e}; /* add al, 0x7f; sahf */
 	struct asm_op movzx = {.opcode = 0xb7, .map = 1, .reg = ASM_RAX};
 	struct asm_rm flags = FIELD(jit_flags);
 
-	frame_begin(code);
-	asm_mov_rr(code, true, ASM_R15, ASM_RDI);
 	asm_insn(code, &movzx, &flags);
 	for (unsigned i = 0; i < sizeof(restore); i++)
 		asm_byte(code, restore[i]);
 	load_all(code);
 	asm_jmp_reg(code, ASM_R15);
+}
+
+/* const struct jit_exit *enter(const void *body) */
+static void make_enter(struct asm_code *code)
+{
+	frame_begin(code);
+	asm_mov_rr(code, true, ASM_R15, ASM_RDI);
+	emit_go(code);
 }
 
 void jit_emit_save(struct asm_code *code)
@@ -97,6 +103,26 @@ static void make_exit(const struct x86_jit *jit, struct asm_code *code)
 	store_all(code);
 	jit_live_emit_save(jit, code);
 	asm_mov_rr(code, true, ASM_RAX, ASM_R14);
+	frame_end(code);
+}
+
+/* Jumped to, with r14 a struct jit_site. A block has been left as far as what lives in registers goes. */
+static void make_end(struct x86_cpu *cpu, struct asm_code *code)
+{
+	uint8_t *leave;
+
+	store_all(code);
+	jit_live_emit_save(cpu->jit, code);
+	asm_mov_imm64(code, ASM_RDI, (uintptr_t)cpu);
+	asm_mov_rr(code, true, ASM_RSI, ASM_R14);
+	asm_mov_imm64(code, ASM_RAX, (uintptr_t)x86_jit_end);
+	asm_call_reg(code, ASM_RAX);
+	asm_mov_rr(code, true, ASM_R15, ASM_RAX);
+	asm_alu_imm(code, ASM_CMP, true, asm_rm_reg(ASM_R15), 1);
+	leave = asm_jcc(code, ASM_E);
+	emit_go(code);
+	asm_bind(leave, code->at);
+	asm_mov_imm32(code, ASM_RAX, 0);
 	frame_end(code);
 }
 
@@ -230,6 +256,8 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	make_call(cpu, &code, (uintptr_t)x86_jit_call);
 	jit->thunk_live[3] = code.at;
 	make_x87(cpu, &code);
+	jit->thunk_end = code.at;
+	make_end(cpu, &code);
 	jit->thunk_probe = code.at;
 	make_probe(cpu, &code, exit_rip);
 	jit->first = jit->next = code.at;

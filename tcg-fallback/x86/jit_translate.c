@@ -10,16 +10,19 @@
 #include "tcg-fallback/x86/jit_emit.h"
 #include "tcg-fallback/x86/lower.h"
 
-static enum jit_kind kind_of(const struct x86_jit *jit, const struct x86_insn *in)
+static enum jit_kind kind_of(const struct x86_cpu *cpu, const struct x86_insn *in)
 {
+	const struct x86_jit *jit = cpu->jit;
 	const struct x86_row *row = &x86_rows[in->row];
 
 	if (row->kind == X86_ROW_UD)
 		return JIT_STOP;
 	if (row->kind == X86_ROW_FAST && jit_branch_accepts(in))
 		return JIT_BRANCH;
-	if (row->properties & (X86_PROP_JUMP | X86_PROP_END))
-		return JIT_STOP;
+	if (jit_system_accepts(jit, cpu, in))
+		return JIT_SYSTEM;
+	if (row->properties & (X86_PROP_JUMP | X86_PROP_END)) /* a trial could not take it back */
+		return jit->verify ? JIT_STOP : JIT_END;
 	if (row->kind == X86_ROW_FAST && jit_plain_accepts(in))
 		return JIT_PLAIN;
 	if (row->kind == X86_ROW_FAST && jit_stack_accepts(in))
@@ -60,7 +63,7 @@ static void find_flags(struct jit_insn *insn)
 	insn->read = row->flags_read & FLAGS_STATUS;
 	insn->may = row->flags_written & FLAGS_STATUS;
 	insn->must = insn->may;
-	if (insn->kind == JIT_CALL) {
+	if (insn->kind == JIT_CALL || insn->kind == JIT_END) {
 		insn->must = 0; /* rows do not tell all: x87 has conditional moves, and anything may fault */
 		insn->read = FLAGS_STATUS;
 	} else if (insn->kind == JIT_VECTOR) {
@@ -73,7 +76,7 @@ static void find_flags(struct jit_insn *insn)
 		   row->fast == X86_FAST_BTC) {
 		insn->must &= ~FLAG_ZF;
 	}
-	if (insn->kind == JIT_BRANCH)
+	if (insn->kind == JIT_BRANCH || (insn->kind == JIT_SYSTEM && jit_system_is_sti(&insn->in)))
 		insn->read = FLAGS_STATUS; /* whoever comes after may read them */
 }
 
@@ -85,7 +88,7 @@ static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mo
 	if (x86_lower_decode(t->cpu, mode, page + off, &insn->in) != X86_DECODE_OK)
 		return false;
 	insn->off = (uint16_t)off;
-	insn->kind = (uint8_t)kind_of(t->jit, &insn->in);
+	insn->kind = (uint8_t)kind_of(t->cpu, &insn->in);
 	insn->live_kinds = insn->kind == JIT_VECTOR ? (uint8_t)jit_vector_kinds(&insn->in) : 0;
 	if (insn->kind == JIT_STOP)
 		return false;
@@ -96,7 +99,16 @@ static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mo
 
 static bool always_leaves(const struct jit_insn *insn)
 {
-	return insn->kind == JIT_BRANCH && x86_rows[insn->in.row].fast != X86_FAST_JCC;
+	return insn->kind == JIT_END ||
+	       (insn->kind == JIT_BRANCH && x86_rows[insn->in.row].fast != X86_FAST_JCC);
+}
+
+/* The instruction in STI's shadow must be in the same block, for other blocks begin with a look for
+ * attention.
+ */
+static bool is_shadow(const struct jit_translation *t, unsigned i)
+{
+	return i && t->insn[i - 1].kind == JIT_SYSTEM && jit_system_is_sti(&t->insn[i - 1].in);
 }
 
 static void scan(struct jit_translation *t, uint64_t gpa)
@@ -112,6 +124,8 @@ static void scan(struct jit_translation *t, uint64_t gpa)
 		if (always_leaves(&t->insn[t->count - 1]))
 			break;
 	}
+	if (is_shadow(t, t->count)) /* the interpreter's */
+		off = t->insn[--t->count].off;
 	t->block->start = gpa & ~PAGE_MASK;
 	t->block->end = (uint16_t)off;
 }
@@ -122,6 +136,8 @@ static uint32_t find_live(struct jit_translation *t)
 	uint32_t live = FLAGS_STATUS;
 
 	for (unsigned i = t->count; i-- > 0;) {
+		if (is_shadow(t, i))
+			live = FLAGS_STATUS; /* it may be left behind the shadow */
 		t->insn[i].live = live;
 		live = jit_flags_wanted(&t->insn[i]);
 	}
@@ -131,7 +147,7 @@ static uint32_t find_live(struct jit_translation *t)
 /* A block of calls alone gains nothing. */
 static bool worthwhile(const struct jit_translation *t)
 {
-	for (unsigned i = 0; i < t->count; i++)
+	for (unsigned i = 0; i < t->count; i++) /* but an end saves the way through the run loop */
 		if (t->insn[i].kind != JIT_CALL)
 			return true;
 	return false;
@@ -187,6 +203,18 @@ static void emit_call(struct jit_translation *t, const struct jit_insn *insn)
 	t->flags = JIT_FLAGS_SAVED;
 }
 
+static void emit_end(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct jit_site *site;
+
+	jit_flags_spare(t, FLAGS_STATUS);
+	site = jit_call_site(t, insn);
+	if (!site)
+		return;
+	asm_mov_imm64(&t->code, ASM_R14, (uintptr_t)site);
+	asm_jmp_to(&t->code, t->jit->thunk_end);
+}
+
 static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 {
 	unsigned stubs = t->stubs;
@@ -197,7 +225,9 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	case JIT_VECTOR: jit_vector_emit(t, insn); break;
 	case JIT_X87: jit_x87_emit(t, insn); break;
 	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
+	case JIT_SYSTEM: jit_system_emit(t, insn); break;
 	case JIT_BRANCH: jit_branch_emit(t, insn); break;
+	case JIT_END: emit_end(t, insn); break;
 	case JIT_CALL: emit_call(t, insn); break;
 	case JIT_STOP: break;
 	}
@@ -205,6 +235,8 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 		t->stub[stubs].done = t->code.at;
 		t->stub[stubs].restore = t->flags == JIT_FLAGS_NATIVE && insn->live;
 	}
+	if (is_shadow(t, t->at) && !always_leaves(insn))
+		jit_system_poll(t, insn);
 }
 
 /* What leaves before the first instruction: for attention, and once the block has been dropped. */

@@ -33,6 +33,8 @@ struct jit_outcome {
 	struct x86_lazy_flags cc;
 	uint32_t mxcsr;
 	struct x86_fpu fpu;
+	uint32_t eflags;          /* but the status flags */
+	uint64_t fs, gs, swapped; /* bases, and the one that SWAPGS brings */
 	bool faulted;
 	uint8_t vector;
 	uint32_t code;
@@ -66,6 +68,10 @@ static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome,
 	outcome->cc = cpu->cc;
 	outcome->mxcsr = cpu->mxcsr;
 	outcome->fpu = cpu->fpu;
+	outcome->eflags = cpu->eflags;
+	outcome->fs = cpu->seg[SEG_FS].base;
+	outcome->gs = cpu->seg[SEG_GS].base;
+	outcome->swapped = cpu->msr.kernel_gs_base;
 	outcome->faulted = faulted;
 	outcome->vector = cpu->fault.vector;
 	outcome->code = cpu->fault.has_code ? cpu->fault.code : 0;
@@ -81,6 +87,10 @@ static void outcome_put(struct x86_cpu *cpu, const struct jit_outcome *outcome)
 	cpu->cc = outcome->cc;
 	cpu->mxcsr = outcome->mxcsr;
 	cpu->fpu = outcome->fpu;
+	cpu->eflags = outcome->eflags;
+	cpu->seg[SEG_FS].base = outcome->fs;
+	cpu->seg[SEG_GS].base = outcome->gs;
+	cpu->msr.kernel_gs_base = outcome->swapped;
 }
 
 static bool store_is_plain(struct x86_cpu *cpu, const struct x86_place *place)
@@ -199,6 +209,7 @@ static void replay(struct x86_cpu *cpu, unsigned insns)
 	} else {
 		for (unsigned i = 0; i < insns; i++) {
 			note_undefined(cpu);
+			cpu->intr_shadow = false;
 			x86_execute_one(cpu);
 		}
 	}
@@ -257,6 +268,10 @@ static const char *disagreement(struct x86_cpu *cpu)
 		return "MXCSR";
 	if (!fpu_agrees(&a->fpu, &b->fpu))
 		return "the x87";
+	if (a->eflags != b->eflags)
+		return "a system flag";
+	if (a->fs != b->fs || a->gs != b->gs || a->swapped != b->swapped)
+		return "a base";
 	if (journal->flags_exact && (flags & ~journal->undefined))
 		return "flags";
 	return memory_agrees(journal) ? NULL : "memory";

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control flow and system instructions of translated code: hot loops of them must do what the interpreter
+ * does, and stay in translated code.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/engine_rig.h"
+#include "tests/unit/jit_env.h"
+
+#define PAYLOAD(name_, text_)                                                                                \
+	extern const uint8_t name_##_begin[], name_##_end[];                                                 \
+	__asm__(".pushsection .rodata\n.code64\n.globl " #name_ "_begin, " #name_ "_end\n" #name_            \
+		"_begin:\n" text_ "\n" #name_ "_end:\n.popsection")
+#define EXIT "out %al, $0xf4\n"
+
+/* What a program left, and how often it went into translated code and out of it for one instruction. */
+struct result {
+	uint64_t r[16], rip;
+	uint32_t eflags;
+	uint64_t entries, calls;
+};
+
+static void run(const char *mode, const uint8_t *begin, const uint8_t *end, struct result *result)
+{
+	struct rig rig;
+
+	if (mode)
+		setenv("VMMCTL_TEST_JIT", mode, 1);
+	else
+		unsetenv("VMMCTL_TEST_JIT");
+	assert_int_equal(rig_init(&rig, 1), 0);
+	rig_load(&rig, 0, RIG_CODE, begin, end);
+	assert_int_equal(rig_run(&rig, 0), X86_EXIT_KICKED);
+	*result = (struct result){.rip = rig.cpu[0]->rip, .eflags = x86_eflags_get(rig.cpu[0])};
+	memcpy(result->r, rig.cpu[0]->r, sizeof(result->r));
+	if (mode) {
+		result->entries = jit_counter(rig.vm, "jit_entries");
+		result->calls = jit_counter(rig.vm, "jit_calls");
+		assert_int_equal(jit_counter(rig.vm, "jit_mismatches"), 0);
+	}
+	rig_free(&rig);
+}
+
+/* The same in all tiers; what the translated run counted. */
+static struct result run_alike(const uint8_t *begin, const uint8_t *end)
+{
+	struct result plain, translated, verified;
+
+	run(NULL, begin, end, &plain);
+	run("on", begin, end, &translated);
+	run("verify", begin, end, &verified);
+	assert_memory_equal(&plain, &translated, offsetof(struct result, entries));
+	assert_memory_equal(&plain, &verified, offsetof(struct result, entries));
+	return translated;
+}
+
+/* Sums of what PUSHF, the bases and the selectors show, with IF and DF changing under way. */
+PAYLOAD(system_loop, "mov %cr4, %rax\n or $0x10000, %rax\n mov %rax, %cr4\n"
+		     "mov $20000, %ecx\n xor %r8, %r8\n xor %r9, %r9\n mov $0x1000, %r10\n"
+		     "1: cli\n pushf\n pop %rax\n add %rax, %r8\n"
+		     "std\n cmp %rcx, %r8\n pushf\n pop %rax\n xor %rax, %r9\n add %rax, %r8\n cld\n"
+		     "sti\n add %rax, %r9\n pushf\n pop %r13\n add %r13, %r8\n"
+		     "wrgsbase %r8\n swapgs\n rdgsbase %rdx\n add %rdx, %r9\n"
+		     "wrfsbase %r10\n rdfsbase %rdx\n add %edx, %r9d\n add $8, %r10\n"
+		     "mov %cs, %edx\n add %rdx, %r9\n mov %cr0, %r14\n add %r14, %r9\n"
+		     "shl $20, %r8\n shr $20, %r8\n"
+		     "dec %ecx\n jnz 1b\n" EXIT);
+
+static void system_instructions_stay_in_translated_code(void **state)
+{
+	struct result result = run_alike(system_loop_begin, system_loop_end);
+
+	assert_true(result.entries < 200);
+	assert_true(result.calls < 200);
+}
+
+/* RDTSC never goes back, be it translated or not. */
+PAYLOAD(time_loop, "mov $20000, %ecx\n xor %r8, %r8\n xor %r9, %r9\n"
+		   "1: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n cmp %r8, %rax\n adc $0, %r9\n mov %rax, %r8\n"
+		   "dec %ecx\n jnz 1b\n" EXIT);
+
+static void time_never_goes_back(void **state)
+{
+	struct result result;
+
+	run("on", time_loop_begin, time_loop_end, &result);
+	assert_int_equal(result.r[REG_R9], 0);
+	assert_true(result.r[REG_R8] > 0);
+}
+
+/* POPF ends a block; what follows it is entered without the run loop. The counter lends it the status flags.
+ */
+PAYLOAD(popf_loop,
+	"mov $20000, %ecx\n xor %r8, %r8\n"
+	"1: mov %ecx, %eax\n and $0x8d5, %eax\n push %rax\n popf\n pushf\n pop %rax\n add %rax, %r8\n"
+	"dec %ecx\n jnz 1b\n" EXIT);
+
+static void ends_go_on_in_translated_code(void **state)
+{
+	struct result result = run_alike(popf_loop_begin, popf_loop_end);
+
+	assert_true(result.entries < 200);
+	assert_true(result.calls > 19000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(system_instructions_stay_in_translated_code),
+		cmocka_unit_test(time_never_goes_back),
+		cmocka_unit_test(ends_go_on_in_translated_code),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
