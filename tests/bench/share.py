@@ -45,7 +45,7 @@ cmp /tmp/in.tar /mnt/in.tar
 """
 
 
-def vmmctl_command(path, kernel, initrd, share, jit="off"):
+def vmmctl_command(path, kernel, initrd, share, jit="on"):
     return [path, "boot", "--accel", "tcg", "--jit", jit, "--mem", "512M", "--kernel", kernel, "--initrd", initrd,
             "--append", "console=ttyS0 quiet", "--share", share]
 
@@ -88,7 +88,7 @@ def main():
     parser.add_argument("--vmmctl", default="build/vmm/machine/vmmctl")
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--jit", default="off", choices=("off", "on"), help="vmmctl's")
+    parser.add_argument("--jit", default="on", choices=("off", "on"), help="vmmctl's")
     parser.add_argument("--json")
     parser.add_argument("--markdown")
     options = parser.parse_args()
