@@ -98,6 +98,13 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--log)
+		mapfile -t COMPREPLY < <(compgen -W 'in_asm out_asm op int mmu' -- "$word")
+		return ;;
+	--log-file)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -222,6 +229,13 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--log)
+		mapfile -t COMPREPLY < <(compgen -W 'in_asm out_asm op int mmu' -- "$word")
+		return ;;
+	--log-file)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -237,8 +251,8 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level --config --print-config --help' ;;
-	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --print-config --help' ;;
+	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tcg-fallback/core/trace.h"
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/tcg_state.h"
 #include "tcg-fallback/x86/disassemble.h"
@@ -25,6 +26,12 @@ _Static_assert(X86_FEATURE_FSRM / 32 == X86_WORD_7_EDX && X86_FEATURE_XSAVEOPT /
 	       "leaves 7, 0xd");
 _Static_assert(X86_FEATURE_LZCNT / 32 == X86_WORD_EXT1_ECX && X86_FEATURE_LM / 32 == X86_WORD_EXT1_EDX,
 	       "leaf 0x80000001");
+_Static_assert((int)ACCEL_TRACE_IN_ASM == (int)X86_TRACE_IN_ASM &&
+		       (int)ACCEL_TRACE_OUT_ASM == (int)X86_TRACE_OUT_ASM &&
+		       (int)ACCEL_TRACE_OP == (int)X86_TRACE_OP &&
+		       (int)ACCEL_TRACE_INT == (int)X86_TRACE_INT &&
+		       (int)ACCEL_TRACE_MMU == (int)X86_TRACE_MMU,
+	       "traces are numbered alike");
 _Static_assert((int)SEG_TR == (int)X86_TR && (int)REG_R15 == (int)X86_R15, "registers are numbered alike");
 
 struct accel_vm {
@@ -114,6 +121,17 @@ static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct er
 	return 0;
 }
 
+static int tcg_set_trace(struct accel_vm *vm, const struct accel_vm_config *config, struct err *err)
+{
+	const struct x86_trace_config trace = {
+		.kinds = config->trace,
+		.fd = config->trace_fd,
+		.perf_map = config->perf_map,
+	};
+
+	return x86_vm_set_trace(vm->engine, &trace, err);
+}
+
 static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, struct err *err)
 {
 	const struct accel_host *host = config->host;
@@ -137,17 +155,18 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 		.ferr = host->ferr,
 	};
 	vm->engine = x86_vm_create(config->cpu_count, &vm->host);
-	if (vm->engine)
-		x86_vm_set_jit(vm->engine,
-			       &(struct x86_jit_config){.mode = !config->jit               ? X86_JIT_OFF
-								: config->jit_verify_every ? X86_JIT_VERIFY
-											   : X86_JIT_ON,
-							.verify_every = config->jit_verify_every});
-	if (!vm->engine) {
+	if (!vm->engine)
 		err_set_errno(err, -ENOMEM, "tcg: %u CPUs", config->cpu_count);
+	if (!vm->engine || tcg_set_trace(vm, config, err) < 0) {
+		x86_vm_destroy(vm->engine);
 		free(vm);
 		return NULL;
 	}
+	x86_vm_set_jit(vm->engine,
+		       &(struct x86_jit_config){.mode = !config->jit               ? X86_JIT_OFF
+							: config->jit_verify_every ? X86_JIT_VERIFY
+										   : X86_JIT_ON,
+						.verify_every = config->jit_verify_every});
 	return vm;
 }
 

@@ -42,6 +42,7 @@ struct x86_vm {
 	const struct x86_host *host;
 	unsigned cpu_count;
 	struct x86_jit_config jit;
+	struct x86_trace *trace; /* owned; NULL: nothing is traced */
 	_Atomic uint64_t a20_mask;
 	bool tsc_native; /* the guest's TSC follows the host's, else the monotonic clock */
 	uint64_t pvclock_counter,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tcg-fallback/core/code.h"
+#include "tcg-fallback/core/trace.h"
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/x86/mem.h"
 #include "tcg-fallback/x86/mmu.h"
@@ -151,8 +152,11 @@ void x86_tlb_context_changed(struct x86_cpu *cpu)
 		globals_clear(tlb);
 		x86_code_forget_links(cpu);
 	}
-	if (!tlb->current || tlb->current->pcid != pcid)
+	if (!tlb->current || tlb->current->pcid != pcid) {
+		X86_TRACE(cpu, X86_TRACE_MMU, "mmu: address space %d, CR3 %#llx", pcid,
+			  (unsigned long long)cpu->cr3);
 		tlb->current = space_find(tlb, pcid);
+	}
 	tlb->current->used = ++tlb->clock;
 	tlb->class = x86_tlb_class_now(cpu);
 	tlb->table = table_get(tlb->current, tlb->class);
@@ -167,6 +171,7 @@ void x86_tlb_flush_all(struct x86_cpu *cpu)
 {
 	struct x86_tlb *tlb = cpu->tlb;
 
+	X86_TRACE(cpu, X86_TRACE_MMU, "mmu: flush of everything");
 	tlb->flushes++;
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		space_clear(tlb, &tlb->space[i]);
@@ -179,6 +184,7 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *cpu)
 {
 	struct x86_tlb *tlb = cpu->tlb;
 
+	X86_TRACE(cpu, X86_TRACE_MMU, "mmu: flush of all but global pages");
 	tlb->flushes++;
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		space_clear(tlb, &tlb->space[i]);
@@ -190,6 +196,7 @@ void x86_tlb_flush_pcid(struct x86_cpu *cpu, int pcid)
 {
 	struct x86_tlb *tlb = cpu->tlb;
 
+	X86_TRACE(cpu, X86_TRACE_MMU, "mmu: flush of address space %d", pcid);
 	tlb->flushes++;
 	if (pcid < 0)
 		pcid = tlb->current ? tlb->current->pcid : 0;
@@ -247,6 +254,8 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t linear, int pcid)
 	struct x86_tlb *tlb = cpu->tlb;
 	bool large = filter_has(&tlb->global_large, linear >> 21);
 
+	X86_TRACE(cpu, X86_TRACE_MMU, "mmu: flush of %#llx in address space %d", (unsigned long long)linear,
+		  pcid);
 	tlb->page_flushes++;
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		if (tlb->space[i].pcid >= 0)

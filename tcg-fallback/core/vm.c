@@ -13,6 +13,7 @@
 
 #include "tcg-fallback/core/code.h"
 #include "tcg-fallback/core/phys.h"
+#include "tcg-fallback/core/trace.h"
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit.h"
 #include "tcg-fallback/x86/native.h"
@@ -50,8 +51,14 @@ void x86_vm_destroy(struct x86_vm *vm)
 		pthread_mutex_destroy(&vm->mailbox[i].lock);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
+	x86_trace_destroy(vm->trace);
 	free(vm->mailbox);
 	free(vm);
+}
+
+int x86_vm_set_trace(struct x86_vm *vm, const struct x86_trace_config *config, struct err *err)
+{
+	return x86_trace_create(&vm->trace, config, err);
 }
 
 void x86_vm_set_jit(struct x86_vm *vm, const struct x86_jit_config *config)
@@ -270,10 +277,12 @@ void x86_cpu_wait(struct x86_cpu *cpu)
 #define COUNTERS (8 + JIT_COUNTERS)
 
 static const char *const counter_name[COUNTERS] = {
-	"tlb_walks",         "tlb_refills",  "tlb_flushes",  "tlb_page_flushes", "code_blocks",
-	"code_instructions", "code_flushes", "code_drops",   "jit_blocks",       "jit_instructions",
-	"jit_bytes",         "jit_entries",  "jit_links",    "jit_slow",         "jit_calls",
-	"jit_drops",         "jit_flushes",  "jit_verified", "jit_mismatches"};
+	"tlb_walks",         "tlb_refills",     "tlb_flushes",        "tlb_page_flushes", "code_blocks",
+	"code_instructions", "code_flushes",    "code_drops",         "jit_blocks",       "jit_instructions",
+	"jit_bytes",         "jit_entries",     "jit_links",          "jit_slow",         "jit_calls",
+	"jit_drops",         "jit_flushes",     "jit_verified",       "jit_mismatches",   "jit_exits_plain",
+	"jit_exits_page",    "jit_exits_cross", "jit_exits_indirect", "jit_exits_c",
+};
 
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count)
 {

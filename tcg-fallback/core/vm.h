@@ -18,6 +18,9 @@
 /* Whether hot code is translated; VERIFY: and what it does is compared with the interpreter. */
 enum x86_jit_mode { X86_JIT_OFF, X86_JIT_ON, X86_JIT_VERIFY };
 
+struct err;
+struct x86_trace_config; /* trace.h */
+
 struct x86_jit_config {
 	enum x86_jit_mode mode;
 	unsigned verify_every; /* one in so many blocks; 0: each */
@@ -32,6 +35,9 @@ void x86_vm_destroy(struct x86_vm *vm);
 
 /* How CPUs that are created from now on execute. Off at first. */
 void x86_vm_set_jit(struct x86_vm *vm, const struct x86_jit_config *config);
+
+/* What is traced of CPUs that are created from now on; nothing at first. 0, or -errno with err set. */
+int x86_vm_set_trace(struct x86_vm *vm, const struct x86_trace_config *config, struct err *err);
 
 /*
  * Guest memory: [gpa, gpa + size_bytes) is at hva (borrowed), both page-aligned. Writes to a read-only range

@@ -6,6 +6,7 @@
  * 3, 6.10-6.14.
  */
 #include "tcg-fallback/x86/mem.h"
+#include "tcg-fallback/core/trace.h"
 #include "tcg-fallback/x86/segment.h"
 #include "tcg-fallback/x86/system.h"
 
@@ -246,8 +247,28 @@ static void deliver_long(struct x86_cpu *cpu, const struct x86_event *event)
 	enter_handler(cpu, &gate, &cs, cpl);
 }
 
+static const char *event_kind_name(enum x86_event_kind kind)
+{
+	switch (kind) {
+	case X86_EVENT_EXCEPTION: return "exception";
+	case X86_EVENT_EXTERNAL: return "interrupt";
+	case X86_EVENT_SOFTWARE: return "software";
+	}
+	return "";
+}
+
+static void event_trace(const struct x86_cpu *cpu, const struct x86_event *event)
+{
+	X86_TRACE(cpu, X86_TRACE_INT,
+		  "int: %s %#x code %#x at %04x:%#llx flags %#x cpl %u sp %#llx cr2 %#llx",
+		  event_kind_name(event->kind), event->vector, event->has_code ? event->code : 0,
+		  cpu->seg[SEG_CS].selector, (unsigned long long)event->return_rip, event->flags, cpu->cpl,
+		  (unsigned long long)cpu->r[REG_RSP], (unsigned long long)cpu->cr2);
+}
+
 void x86_event_deliver(struct x86_cpu *cpu, const struct x86_event *event)
 {
+	event_trace(cpu, event);
 	if (x86_is_real(cpu))
 		deliver_real(cpu, event);
 	else if (cpu->long_mode)

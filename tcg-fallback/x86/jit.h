@@ -56,6 +56,12 @@ enum x86_jit_counter {
 	JIT_FLUSHES,    /* all translations dropped */
 	JIT_VERIFIED,   /* blocks replayed */
 	JIT_MISMATCHES, /* replays that disagreed */
+	/* Ways out of translated code, in the order of enum jit_exit_kind. */
+	JIT_EXITS_PLAIN,    /* for attention, or from a dropped block */
+	JIT_EXITS_PAGE,     /* a jump within the page that was not linked yet */
+	JIT_EXITS_CROSS,    /* one to another page, or linked under another key */
+	JIT_EXITS_INDIRECT, /* an indirect one that missed the jump cache */
+	JIT_EXITS_C,        /* by way of C: the instruction left to the interpreter ended the block */
 	JIT_COUNTERS
 };
 uint64_t x86_jit_count(const struct x86_cpu *cpu, enum x86_jit_counter counter);

@@ -75,6 +75,9 @@ struct jit_translation {
 	struct jit_pending exit[JIT_EXITS_MAX];
 };
 
+/* Tells a translation that was just made: jit_trace.c. */
+void jit_trace_block(const struct jit_translation *t, uint64_t gpa, uint64_t linear);
+
 /* Whether jit_plain.c can re-encode it; never for jumps. */
 bool jit_plain_accepts(const struct x86_insn *in);
 void jit_plain_emit(struct jit_translation *t, const struct jit_insn *insn);

@@ -136,6 +136,7 @@ static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *blo
 		return x86_op_at_rip(cpu);
 	}
 	exit = jit_execute(cpu, block);
+	jit->count[exit ? JIT_EXITS_PLAIN + exit->kind : JIT_EXITS_C]++;
 	if (!exit) /* C has left it: what it did may concern the run loop (a shadow, a halt, another mode) */
 		return NULL;
 	jit_settle(cpu, exit);

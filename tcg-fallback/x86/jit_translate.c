@@ -300,6 +300,8 @@ struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t line
 	*full = t.failed || t.code.overflow || !jit_block_enter(jit, t.block);
 	if (*full)
 		return NULL;
+	if (cpu->vm->trace)
+		jit_trace_block(&t, gpa, linear);
 	block_account(&t);
 	return t.block;
 }

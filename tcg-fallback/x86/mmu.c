@@ -10,6 +10,7 @@
 #include "tcg-fallback/x86/mmu.h"
 
 #include "tcg-fallback/core/phys.h"
+#include "tcg-fallback/core/trace.h"
 
 #define PTE_P  (1ull << 0)
 #define PTE_W  (1ull << 1)
@@ -259,10 +260,16 @@ int x86_mmu_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, e
 		walk_tables(cpu, linear, &walk);
 		if (!walk.present || walk.reserved || !allowed(cpu, &walk, access, class, &key)) {
 			*code = fault_code(cpu, &walk, access, class, key);
+			X86_TRACE(cpu, X86_TRACE_MMU, "mmu: walk of %#llx: fault, code %#x",
+				  (unsigned long long)linear, *code);
 			return -1;
 		}
 	} while (!set_bits(cpu, &walk, access == X86_WRITE));
 	mapping_from_walk(cpu, &walk, linear, class, mapping);
+	X86_TRACE(cpu, X86_TRACE_MMU, "mmu: walk of %#llx: physical %#llx, %u bits, %s%s%s%s",
+		  (unsigned long long)linear, (unsigned long long)mapping->gpa, mapping->page_bits,
+		  mapping->read ? "r" : "-", mapping->write ? "w" : "-", mapping->execute ? "x" : "-",
+		  mapping->user ? "u" : "-");
 	return 0;
 }
 

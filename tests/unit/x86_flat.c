@@ -2,6 +2,7 @@
 /* The flat memory and flags behind tests of system behaviour; see x86_flat.h. Never linked with the engine's
  * own. */
 #include "tests/unit/x86_flat.h"
+#include "tcg-fallback/core/trace.h"
 
 static struct flat *flat_of(struct x86_cpu *cpu)
 {
@@ -271,4 +272,22 @@ uint64_t flat_get(const struct flat *flat, uint64_t where, unsigned size_bytes)
 
 	memcpy(&value, flat->ram + where, size_bytes);
 	return value;
+}
+
+/* Nothing is traced. */
+bool x86_trace_wants(const struct x86_cpu *cpu, enum x86_trace_kind kind)
+{
+	return false;
+}
+
+void x86_trace_begin(const struct x86_cpu *cpu)
+{
+}
+
+void x86_trace_line(const struct x86_cpu *cpu, const char *format, ...)
+{
+}
+
+void x86_trace_end(const struct x86_cpu *cpu)
+{
 }

@@ -97,6 +97,15 @@ struct accel_coalesced {
 /* Guest memory written since it was last asked: whole 4 KiB pages. */
 typedef void accel_dirty_fn(void *opaque, uint64_t gpa, uint64_t size_bytes);
 
+/* What an accelerator tells those who debug it. */
+enum accel_trace {
+	ACCEL_TRACE_IN_ASM = 1u << 0,
+	ACCEL_TRACE_OUT_ASM = 1u << 1,
+	ACCEL_TRACE_OP = 1u << 2,
+	ACCEL_TRACE_INT = 1u << 3,
+	ACCEL_TRACE_MMU = 1u << 4,
+};
+
 struct accel_vm_config {
 	const struct accel_host *host; /* borrowed, outlives the vm */
 	unsigned cpu_count;
@@ -104,6 +113,9 @@ struct accel_vm_config {
 	enum accel_irqchip irqchip; /* one of those that accel_ops.irqchips offers */
 	bool jit;                   /* tcg: translate hot code (--jit) */
 	uint32_t jit_verify_every;  /* tcg: compare one in so many blocks with the interpreter; 0: none */
+	uint32_t trace;             /* tcg: bits of enum accel_trace (--log) */
+	int trace_fd;               /* where they are written; borrowed during vm_create */
+	bool perf_map;              /* tcg: write a map of translated code for perf(1) */
 };
 
 /* What a vCPU's pins have latched and it has not taken; intr is the pin's level. */

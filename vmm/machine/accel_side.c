@@ -14,6 +14,7 @@
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/parts.h"
 #include "vmm/machine/jit_choice.h"
+#include "vmm/machine/trace_choice.h"
 
 const struct accel_ops *accel_other(const struct accel_ops *accel, struct err *err)
 {
@@ -91,7 +92,11 @@ static int side_add_vm(struct machine *machine, struct machine_side *side, struc
 		return code;
 	config.jit = jit.on;
 	config.jit_verify_every = jit.verify_every;
+	code = trace_choice_open(&machine->config, &config, err);
+	if (code < 0)
+		return code;
 	side->vm = side->ops->vm_create(&config, err);
+	trace_choice_close(&config);
 	if (!side->vm)
 		return -EIO;
 	for (size_t i = 0; i < gmem_region_count(machine->gmem) && code == 0; i++)

@@ -2,6 +2,7 @@
 /* From a configuration to a machine, in steps that each leave it destroyable; and back to nothing in reverse
  * order. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/parts.h"
 #include "vmm/machine/snapshot_parts.h"
+#include "vmm/machine/trace_choice.h"
 
 #define X86_LEAF1_ECX_X2APIC       (1u << 21)
 #define X86_LEAF1_ECX_TSC_DEADLINE (1u << 24)
@@ -104,7 +106,11 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 	vm_config.jit = jit.on;
 	vm_config.jit_verify_every = jit.verify_every;
 
+	code = trace_choice_open(&machine->config, &vm_config, err);
+	if (code < 0)
+		return code;
 	machine->vm = machine->accel->vm_create(&vm_config, err);
+	trace_choice_close(&vm_config);
 	if (!machine->vm)
 		return err_prefix(err, "accelerator %s", machine->accel->name);
 	for (size_t i = 0; i < gmem_region_count(machine->gmem) && code == 0; i++)
@@ -291,8 +297,24 @@ struct machine *machine_restore(struct machine_snapshot *snapshot,
 	return machine;
 }
 
+#define BUILDER_COUNTERS_MAX 64 /* an accelerator has some twenty */
+
+static void builder_tell_counters(const struct machine *machine)
+{
+	const char *names[BUILDER_COUNTERS_MAX];
+	uint64_t values[BUILDER_COUNTERS_MAX];
+	size_t count;
+
+	if (!machine->vm || !machine->accel->counters || log_get_level() < LOG_DEBUG)
+		return;
+	count = machine->accel->counters(machine->vm, names, values, BUILDER_COUNTERS_MAX);
+	for (size_t i = 0; i < count && i < BUILDER_COUNTERS_MAX; i++)
+		log_debug("%s: %s %" PRIu64, machine->accel->name, names[i], values[i]);
+}
+
 static void builder_destroy_vcpus(struct machine *machine)
 {
+	builder_tell_counters(machine);
 	for (unsigned i = 0; i < machine->vcpu_count; i++) {
 		machine->accel->vcpu_destroy(machine->vcpu[i].accel_vcpu);
 		free(machine->vcpu[i].reset_state);

@@ -18,6 +18,7 @@
 #include "vmm/machine/board.h"
 #include "vmm/machine/config_parts.h"
 #include "vmm/machine/jit_choice.h"
+#include "vmm/machine/trace_choice.h"
 
 /* In the order of enum boot_protocol. */
 static const struct option_choice config_protocols[] = {
@@ -55,6 +56,8 @@ static const struct option_choice config_accels[] = {
 	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
 static const struct option_choice config_jits[] = {
 	{"off", NULL}, {"on", NULL}, {"verify", NULL}, {"verify=", NULL}, {NULL, NULL}};
+static const struct option_choice config_logs[] = {{"in_asm", NULL}, {"out_asm", NULL}, {"op", NULL},
+						   {"int", NULL},    {"mmu", NULL},     {NULL, NULL}};
 static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
 static const struct option_choice config_serials[] = {
 	{"stdio", NULL}, {"file:", NULL}, {"pty", NULL}, {"socket:", NULL}, {"null", NULL}, {NULL, NULL},
@@ -402,6 +405,29 @@ const struct option machine_options[] = {
 	 .type = OPTION_BOOL,
 	 .offset = offsetof(struct machine_config, no_reboot),
 	 .help = "End when the guest resets the machine, instead of starting it again"},
+	{.path = "log",
+	 .flag = "--log",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_config, log),
+	 .metavar = "KIND[,KIND]...",
+	 .help = "Tells what the built-in CPU does: in_asm (guest code of each translation), out_asm (its "
+		 "host "
+		 "code), op (what each instruction became), int (interrupts and exceptions), mmu (page walks "
+		 "and flushes)",
+	 .default_text = "nothing",
+	 .choice = config_logs},
+	{.path = "log_file",
+	 .flag = "--log-file",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct machine_config, log_file),
+	 .metavar = "FILE",
+	 .help = "The file that --log is appended to",
+	 .default_text = "standard error"},
+	{.path = "perf_map",
+	 .flag = "--perf-map",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct machine_config, perf_map),
+	 .help = "Writes /tmp/perf-PID.map, by which perf(1) names the built-in CPU's translated code"},
 	{.path = "log_level",
 	 .flag = "--log-level",
 	 .type = OPTION_CHOICE,
@@ -544,6 +570,7 @@ static int config_check_sharing(const struct machine_config *config, struct err 
 int machine_config_check(const struct machine_config *config, struct err *err)
 {
 	struct jit_choice jit;
+	uint32_t trace;
 	int code = config_check_boot(config, err);
 
 	if (code == 0)
@@ -564,5 +591,7 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		return config_wrong("machine.accel", err);
 	if (jit_choice_parse(config->jit, &jit, err) < 0)
 		return config_wrong("machine.jit", err);
+	if (trace_choice_parse(config->log, &trace, err) < 0)
+		return config_wrong("log", err);
 	return 0;
 }

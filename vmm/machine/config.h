@@ -146,6 +146,9 @@ struct machine_config {
 	struct option_records console;                                       /* struct machine_console */
 	struct option_records pmem;                                          /* struct machine_pmem */
 	char *jit;                                                           /* see jit_choice_parse */
+	char *log;      /* see trace_choice_parse; NULL: nothing */
+	char *log_file; /* NULL: standard error */
+	bool perf_map;
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };
