@@ -28,6 +28,7 @@ enum jit_kind {
 	JIT_STACK,  /* jit_stack.c */
 	JIT_DIVIDE, /* jit_divide.c */
 	JIT_VECTOR, /* jit_vector.c */
+	JIT_AVX,    /* jit_avx.c */
 	JIT_X87,    /* jit_x87.c */
 	JIT_SYSTEM, /* jit_system.c */
 	JIT_BRANCH, /* jit_branch.c */
@@ -89,6 +90,10 @@ bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in);
 /* JIT_LIVE_* of an instruction that it accepts. */
 unsigned jit_vector_kinds(const struct x86_insn *in);
 void jit_vector_emit(struct jit_translation *t, const struct jit_insn *insn);
+bool jit_avx_accepts(const struct x86_jit *jit, const struct x86_insn *in);
+/* JIT_LIVE_* that it wants. */
+unsigned jit_avx_kinds(const struct x86_insn *in);
+void jit_avx_emit(struct jit_translation *t, const struct jit_insn *insn);
 bool jit_x87_accepts(const struct x86_insn *in);
 void jit_x87_emit(struct jit_translation *t, const struct jit_insn *insn);
 /* The status flags that it writes, all of them or none, and reads. */

@@ -328,7 +328,7 @@ static uint8_t *emit_look(struct jit_translation *t, struct asm_rm word, bool sp
 /* One look serves the rest of the block, so it is for all that the rest wants. */
 static unsigned kinds_of_rest(const struct jit_translation *t, enum jit_live kind)
 {
-	const unsigned vectors = JIT_LIVE_XMM | JIT_LIVE_FLOAT;
+	const unsigned vectors = JIT_LIVE_XMM | JIT_LIVE_YMM | JIT_LIVE_FLOAT;
 	unsigned kinds = kind;
 
 	for (unsigned i = t->at; (kind & vectors) && i < t->count; i++)
@@ -362,8 +362,8 @@ void jit_live_need(struct jit_translation *t, const struct jit_insn *insn, enum 
 	if ((t->live & kind) == kind)
 		return;
 	kinds = kinds_of_rest(t, kind);
-	if (kinds & JIT_LIVE_FLOAT)
-		kinds = (kinds & ~(unsigned)JIT_LIVE_XMM) | JIT_LIVE_FLOAT;
+	if (kinds & (JIT_LIVE_FLOAT | JIT_LIVE_YMM))
+		kinds &= ~(unsigned)JIT_LIVE_XMM;
 	kinds &= ~t->live;
 	for (unsigned one = 1; one < 1u << JIT_LIVE_KINDS; one <<= 1)
 		if (kinds & one)

@@ -31,6 +31,8 @@ static enum jit_kind kind_of(const struct x86_cpu *cpu, const struct x86_insn *i
 		return JIT_DIVIDE;
 	if (jit_vector_accepts(jit, in))
 		return JIT_VECTOR;
+	if (jit_avx_accepts(cpu->jit, in))
+		return JIT_AVX;
 	if (jit_x87_accepts(in))
 		return JIT_X87;
 	return JIT_CALL;
@@ -66,7 +68,7 @@ static void find_flags(struct jit_insn *insn)
 	if (insn->kind == JIT_CALL || insn->kind == JIT_END) {
 		insn->must = 0; /* rows do not tell all: x87 has conditional moves, and anything may fault */
 		insn->read = FLAGS_STATUS;
-	} else if (insn->kind == JIT_VECTOR) {
+	} else if (insn->kind == JIT_VECTOR || insn->kind == JIT_AVX) {
 		return;
 	} else if (insn->kind == JIT_X87) {
 		insn->must = insn->may = jit_x87_flags(&insn->in, &insn->read);
@@ -89,7 +91,9 @@ static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mo
 		return false;
 	insn->off = (uint16_t)off;
 	insn->kind = (uint8_t)kind_of(t->cpu, &insn->in);
-	insn->live_kinds = insn->kind == JIT_VECTOR ? (uint8_t)jit_vector_kinds(&insn->in) : 0;
+	insn->live_kinds = insn->kind == JIT_VECTOR ? (uint8_t)jit_vector_kinds(&insn->in)
+			   : insn->kind == JIT_AVX  ? (uint8_t)jit_avx_kinds(&insn->in)
+						    : 0;
 	if (insn->kind == JIT_STOP)
 		return false;
 	find_flags(insn);
@@ -223,6 +227,7 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	case JIT_PLAIN: jit_plain_emit(t, insn); break;
 	case JIT_STACK: jit_stack_emit(t, insn); break;
 	case JIT_VECTOR: jit_vector_emit(t, insn); break;
+	case JIT_AVX: jit_avx_emit(t, insn); break;
 	case JIT_X87: jit_x87_emit(t, insn); break;
 	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
 	case JIT_SYSTEM: jit_system_emit(t, insn); break;

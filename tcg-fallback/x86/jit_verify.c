@@ -16,7 +16,7 @@
 #include "vmm/base/log.h"
 
 #define JOURNAL_MAX (JIT_BLOCK_INSNS * 2)
-#define STORE_MAX   16 /* bytes of the longest store */
+#define STORE_MAX   64 /* bytes of the longest store */
 /* What #AC may ask of an operand: ten bytes count as eight. */
 #define MIN_ALIGNED(size_) ((size_) == 10 ? 8u : (size_))
 #define REPORTS_MAX        20 /* mismatches told; one is enough to know that something is wrong */
@@ -29,7 +29,8 @@ struct jit_store {
 
 /* What an instruction can change, memory aside. */
 struct jit_outcome {
-	uint64_t r[REG_COUNT], rip, cr2, xmm[16][2];
+	uint64_t r[REG_COUNT], rip, cr2, k[8];
+	uint64_t vec[32][8];
 	struct x86_lazy_flags cc;
 	uint32_t mxcsr;
 	struct x86_fpu fpu;
@@ -62,8 +63,8 @@ void jit_verify_destroy(struct x86_jit *jit)
 static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome, bool faulted)
 {
 	memcpy(outcome->r, cpu->r, sizeof(outcome->r));
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(outcome->xmm[i], &cpu->zmm[i], sizeof(outcome->xmm[i]));
+	memcpy(outcome->vec, cpu->zmm, sizeof(outcome->vec));
+	memcpy(outcome->k, cpu->k, sizeof(outcome->k));
 	outcome->rip = cpu->rip;
 	outcome->cc = cpu->cc;
 	outcome->mxcsr = cpu->mxcsr;
@@ -81,8 +82,8 @@ static void outcome_take(const struct x86_cpu *cpu, struct jit_outcome *outcome,
 static void outcome_put(struct x86_cpu *cpu, const struct jit_outcome *outcome)
 {
 	memcpy(cpu->r, outcome->r, sizeof(outcome->r));
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(&cpu->zmm[i], outcome->xmm[i], sizeof(outcome->xmm[i]));
+	memcpy(cpu->zmm, outcome->vec, sizeof(outcome->vec));
+	memcpy(cpu->k, outcome->k, sizeof(outcome->k));
 	cpu->rip = outcome->rip;
 	cpu->cc = outcome->cc;
 	cpu->mxcsr = outcome->mxcsr;
@@ -262,7 +263,7 @@ static const char *disagreement(struct x86_cpu *cpu)
 	for (unsigned i = REG_RAX; i <= REG_R15; i++)
 		if (a->r[i] != b->r[i])
 			return "a register";
-	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)) != 0)
+	if (memcmp(a->vec, b->vec, sizeof(a->vec)) != 0 || memcmp(a->k, b->k, sizeof(a->k)) != 0)
 		return "a vector register";
 	if (a->mxcsr != b->mxcsr)
 		return "MXCSR";
