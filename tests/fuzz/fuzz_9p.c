@@ -22,7 +22,7 @@
 #define FUZZ_9P_BODY     2048
 
 struct fuzz_9p_folder {
-	char top[32], share[48], outside[48];
+	char top[64], share[80], outside[80];
 };
 
 static int fuzz_9p_remove_entry(const char *path, const struct stat *info, int flag, struct FTW *where)
@@ -50,9 +50,12 @@ static void fuzz_9p_write(const char *folder, const char *name, const char *text
 
 static void fuzz_9p_make(struct fuzz_9p_folder *folder)
 {
+	const char *base = getenv("TMPDIR");
 	char path[96];
 
-	strcpy(folder->top, "/tmp/fuzz-9p-XXXXXX");
+	fuzz_9p_check(snprintf(folder->top, sizeof(folder->top), "%s/fuzz-9p-XXXXXX", base ? base : "/tmp") <
+			      60,
+		      "TMPDIR");
 	fuzz_9p_check(mkdtemp(folder->top) != NULL, "mkdtemp");
 	snprintf(folder->share, sizeof(folder->share), "%s/share", folder->top);
 	snprintf(folder->outside, sizeof(folder->outside), "%s/outside", folder->top);

@@ -20,6 +20,7 @@
 #include "fetch/debian.h"
 #include "fetch/download.h"
 #include "fetch/store.h"
+#include "tests/unit/temp_folder.h"
 #include "vmm/base/err.h"
 
 #define SUM "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* of no bytes */
@@ -93,32 +94,6 @@ static void test_release_checksums(void **state)
 	assert_int_equal(debian_release_checksum("Origin: x\n", "main/a", sum), -ENOENT);
 }
 
-/* A folder of the test's own. */
-static char folder[] = "/tmp/vmmctl-fetch-XXXXXX";
-
-static int make_folder(void **state)
-{
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
-}
-
-static const char *in_folder(const char *name)
-{
-	static char path[4][256];
-	static unsigned next;
-
-	next = (next + 1) % 4;
-	snprintf(path[next], sizeof(path[next]), "%s/%s", folder, name);
-	return path[next];
-}
-
 static void add_file(struct archive *archive, const char *name, const void *data, size_t size)
 {
 	struct archive_entry *entry = archive_entry_new();
@@ -163,7 +138,7 @@ static void test_a_package_is_unpacked(void **state)
 	char *text;
 
 	write_deb(in_folder("good.deb"), "./boot/vmlinuz-6.1");
-	assert_int_equal(archive_unpack_deb(in_folder("good.deb"), folder, wanted, &err), 0);
+	assert_int_equal(archive_unpack_deb(in_folder("good.deb"), temp_folder(), wanted, &err), 0);
 	text = archive_read_text(in_folder("boot/vmlinuz-6.1"), &err);
 	assert_non_null(text);
 	assert_string_equal(text, "kernel");
@@ -177,10 +152,10 @@ static void test_a_package_cannot_leave_the_folder(void **state)
 	struct err err = {0};
 
 	write_deb(in_folder("evil.deb"), "boot/../../escaped");
-	assert_int_equal(archive_unpack_deb(in_folder("evil.deb"), folder, wanted, &err), -EBADMSG);
+	assert_int_equal(archive_unpack_deb(in_folder("evil.deb"), temp_folder(), wanted, &err), -EBADMSG);
 	assert_int_not_equal(access("/tmp/escaped", F_OK), 0);
 	write_deb(in_folder("rooted.deb"), "/tmp/escaped");
-	assert_int_equal(archive_unpack_deb(in_folder("rooted.deb"), folder, wanted, &err), -EBADMSG);
+	assert_int_equal(archive_unpack_deb(in_folder("rooted.deb"), temp_folder(), wanted, &err), -EBADMSG);
 	assert_int_not_equal(access("/tmp/escaped", F_OK), 0);
 }
 
@@ -193,8 +168,8 @@ static void test_what_is_no_package(void **state)
 	assert_non_null(file);
 	fputs("this is no archive", file);
 	fclose(file);
-	assert_int_equal(archive_unpack_deb(in_folder("text"), folder, wanted, &err), -EBADMSG);
-	assert_int_equal(archive_unpack_deb(in_folder("absent"), folder, wanted, &err), -EBADMSG);
+	assert_int_equal(archive_unpack_deb(in_folder("text"), temp_folder(), wanted, &err), -EBADMSG);
+	assert_int_equal(archive_unpack_deb(in_folder("absent"), temp_folder(), wanted, &err), -EBADMSG);
 }
 
 static int download(const char *name, uint64_t size_max, const char *expected, struct err *err)
@@ -261,7 +236,7 @@ int main(void)
 
 	if (download_begin(&err) < 0)
 		return 1;
-	failed = cmocka_run_group_tests(tests, make_folder, remove_folder);
+	failed = cmocka_run_group_tests(tests, temp_folder_make, temp_folder_remove);
 	download_end();
 	return failed;
 }

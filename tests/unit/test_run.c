@@ -24,6 +24,7 @@
 
 #include "guest/agent/agent.h"
 #include "guest/protocol.h"
+#include "tests/unit/temp_folder.h"
 #include "vmm/base/err.h"
 #include "vmm/base/loop.h"
 #include "vmm/run/cpio.h"
@@ -31,31 +32,6 @@
 #include "vmm/run/rootfs.h"
 #include "vmm/run/session.h"
 #include "vmm/run/task.h"
-
-static char folder[] = "/tmp/vmmctl-test-run-XXXXXX";
-
-static int make_folder(void **state)
-{
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
-}
-
-static const char *in_folder(const char *name)
-{
-	static char path[4][256];
-	static unsigned next;
-
-	next = (next + 1) % 4;
-	snprintf(path[next], sizeof(path[next]), "%s/%s", folder, name);
-	return path[next];
-}
 
 static void write_file(const char *name, const void *data, size_t size)
 {
@@ -185,7 +161,7 @@ static void test_roots_are_told_by_their_bytes(void **state)
 	struct rootfs rootfs;
 	struct err err = {0};
 
-	assert_int_equal(rootfs_look(&rootfs, folder, &err), 0);
+	assert_int_equal(rootfs_look(&rootfs, temp_folder(), &err), 0);
 	assert_true(rootfs.is_folder);
 	memcpy(image + 1080, "\x53\xef", 2);
 	write_file("image", image, sizeof(image));
@@ -463,5 +439,5 @@ int main(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
-	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, temp_folder_make, temp_folder_remove);
 }

@@ -103,19 +103,40 @@ static void p9_fix_mode(struct p9_server *server, int path_fd, uint32_t mode)
 	fchmodat(server->proc_fd, name, mode & 07777, 0);
 }
 
-/* The reply to what made an entry: owner, mode (P9_NO_ID: a link's, which has none) and its qid. */
-static int p9_finish_entry(struct p9_call *call, int folder_fd, const char *name, uint32_t mode, uint32_t gid)
+/* What is to be made; the type in mode says what it is. */
+struct p9_new_entry {
+	const char *name;
+	const char *target; /* of a symbolic link */
+	uint32_t mode, gid;
+};
+
+static int p9_make_at(int folder_fd, const struct p9_new_entry *entry)
 {
-	int path_fd = p9_open_entry(folder_fd, name, O_PATH, 0);
+	int code;
+
+	if (S_ISDIR(entry->mode))
+		code = mkdirat(folder_fd, entry->name, entry->mode & 07777);
+	else if (S_ISLNK(entry->mode)) /* it may point anywhere: the guest follows it by itself, we never do
+					*/
+		code = symlinkat(entry->target, folder_fd, entry->name);
+	else
+		code = mknodat(folder_fd, entry->name, entry->mode & (S_IFMT | 07777), 0);
+	return code < 0 ? -errno : 0;
+}
+
+/* The reply to what made an entry: owner, mode (a link has none) and its qid. */
+static int p9_finish_entry(struct p9_call *call, int folder_fd, const struct p9_new_entry *entry)
+{
+	int path_fd = p9_open_entry(folder_fd, entry->name, O_PATH, 0);
 	struct p9_qid qid;
 	struct stat info;
 	int code = 0;
 
 	if (path_fd < 0)
 		return path_fd;
-	p9_give_away(call->server, path_fd, call->fid->uid, gid);
-	if (mode != P9_NO_ID)
-		p9_fix_mode(call->server, path_fd, mode);
+	p9_give_away(call->server, path_fd, call->fid->uid, entry->gid);
+	if (!S_ISLNK(entry->mode))
+		p9_fix_mode(call->server, path_fd, entry->mode);
 	if (fstat(path_fd, &info) < 0)
 		code = -errno;
 	close(path_fd);
@@ -126,23 +147,30 @@ static int p9_finish_entry(struct p9_call *call, int folder_fd, const char *name
 	return 0;
 }
 
+static int p9_make_entry(struct p9_call *call, const struct p9_new_entry *entry)
+{
+	int folder_fd = p9_open_folder(call->server, call->fid->node), code;
+
+	if (folder_fd < 0)
+		return folder_fd;
+	code = p9_make_at(folder_fd, entry);
+	if (code == 0)
+		code = p9_finish_entry(call, folder_fd, entry);
+	close(folder_fd);
+	return code;
+}
+
 int p9_mkdir(struct p9_call *call)
 {
 	char name[P9_NAME_MAX + 1];
-	int code = p9_get_entry(&call->body, name), folder_fd;
-	uint32_t mode = p9_get_u32(&call->body);
-	uint32_t gid = p9_get_u32(&call->body);
+	int code = p9_get_entry(&call->body, name);
+	struct p9_new_entry entry = {.name = name};
 
+	entry.mode = S_IFDIR | (p9_get_u32(&call->body) & 07777);
+	entry.gid = p9_get_u32(&call->body);
 	if (code < 0 || call->body.bad)
 		return code < 0 ? code : -EINVAL;
-	folder_fd = p9_open_folder(call->server, call->fid->node);
-	if (folder_fd < 0)
-		return folder_fd;
-	code = mkdirat(folder_fd, name, mode & 07777) < 0 ? -errno : 0;
-	if (code == 0)
-		code = p9_finish_entry(call, folder_fd, name, mode, gid);
-	close(folder_fd);
-	return code;
+	return p9_make_entry(call, &entry);
 }
 
 /* Pipes and sockets are only names of the guest's. A device node would open the host's devices to its users.
@@ -163,44 +191,27 @@ static int p9_check_node_mode(uint32_t mode)
 int p9_mknod(struct p9_call *call)
 {
 	char name[P9_NAME_MAX + 1];
-	int code = p9_get_entry(&call->body, name), folder_fd;
-	uint32_t mode = p9_get_u32(&call->body), gid;
+	int code = p9_get_entry(&call->body, name);
+	struct p9_new_entry entry = {.name = name, .mode = p9_get_u32(&call->body)};
 
 	p9_get_u64(&call->body); /* major and minor */
-	gid = p9_get_u32(&call->body);
-	if (code < 0 || call->body.bad)
-		return code < 0 ? code : -EINVAL;
-	code = p9_check_node_mode(mode);
-	if (code < 0)
-		return code;
-	folder_fd = p9_open_folder(call->server, call->fid->node);
-	if (folder_fd < 0)
-		return folder_fd;
-	code = mknodat(folder_fd, name, mode & (S_IFMT | 07777), 0) < 0 ? -errno : 0;
+	entry.gid = p9_get_u32(&call->body);
 	if (code == 0)
-		code = p9_finish_entry(call, folder_fd, name, mode, gid);
-	close(folder_fd);
-	return code;
+		code = call->body.bad ? -EINVAL : p9_check_node_mode(entry.mode);
+	return code < 0 ? code : p9_make_entry(call, &entry);
 }
 
 int p9_symlink(struct p9_call *call)
 {
 	char name[P9_NAME_MAX + 1], target[PATH_MAX];
-	int code = p9_get_entry(&call->body, name), folder_fd;
+	int code = p9_get_entry(&call->body, name);
 	int target_code = p9_get_string(&call->body, target, sizeof(target));
-	uint32_t gid = p9_get_u32(&call->body);
+	const struct p9_new_entry entry = {
+		.name = name, .target = target, .mode = S_IFLNK, .gid = p9_get_u32(&call->body)};
 
 	if (code < 0 || target_code < 0 || call->body.bad)
 		return code < 0 ? code : target_code < 0 ? target_code : -EINVAL;
-	folder_fd = p9_open_folder(call->server, call->fid->node);
-	if (folder_fd < 0)
-		return folder_fd;
-	/* It may point anywhere: the guest follows it by itself, and we never do. */
-	code = symlinkat(target, folder_fd, name) < 0 ? -errno : 0;
-	if (code == 0)
-		code = p9_finish_entry(call, folder_fd, name, P9_NO_ID, gid);
-	close(folder_fd);
-	return code;
+	return p9_make_entry(call, &entry);
 }
 
 static int p9_link_node(struct p9_call *call, const struct p9_node *node, const char *name)
@@ -263,6 +274,19 @@ static int p9_rename_entry(struct p9_server *server, struct p9_node_move *move)
 	return code;
 }
 
+/* The new folder is the fid of this number. */
+static int p9_move(struct p9_call *call, struct p9_node_move *move, uint32_t number)
+{
+	int code;
+
+	move->to = p9_fid_node(call->server, number);
+	if (!move->to)
+		return -EBADF;
+	code = p9_rename_entry(call->server, move);
+	p9_node_release(call->server, move->to);
+	return code;
+}
+
 int p9_rename(struct p9_call *call)
 {
 	char name[P9_NAME_MAX + 1];
@@ -275,12 +299,7 @@ int p9_rename(struct p9_call *call)
 		return code < 0 ? code : -EINVAL;
 	if (!node->parent || node->gone)
 		return node->gone ? -ENOENT : -EBUSY;
-	move.to = p9_fid_node(call->server, number);
-	if (!move.to)
-		return -EBADF;
-	code = p9_rename_entry(call->server, &move);
-	p9_node_release(call->server, move.to);
-	return code;
+	return p9_move(call, &move, number);
 }
 
 int p9_renameat(struct p9_call *call)
@@ -293,50 +312,43 @@ int p9_renameat(struct p9_call *call)
 
 	if (from_code < 0 || code < 0 || call->body.bad)
 		return from_code < 0 ? from_code : code < 0 ? code : -EINVAL;
-	move.to = p9_fid_node(call->server, number);
-	if (!move.to)
-		return -EBADF;
-	code = p9_rename_entry(call->server, &move);
-	p9_node_release(call->server, move.to);
+	return p9_move(call, &move, number);
+}
+
+static int p9_unlink(struct p9_server *server, struct p9_node *folder, const char *name, int flags)
+{
+	int folder_fd = p9_open_folder(server, folder), code;
+
+	if (folder_fd < 0)
+		return folder_fd;
+	code = unlinkat(folder_fd, name, flags) < 0 ? -errno : 0;
+	close(folder_fd);
+	if (code == 0)
+		p9_node_forget(server, folder, name);
 	return code;
 }
 
 int p9_unlinkat(struct p9_call *call)
 {
 	char name[P9_NAME_MAX + 1];
-	int code = p9_get_entry(&call->body, name), folder_fd;
+	int code = p9_get_entry(&call->body, name);
 	uint32_t flags = p9_get_u32(&call->body);
 
 	if (code < 0 || call->body.bad)
 		return code < 0 ? code : -EINVAL;
 	if (flags & ~P9_REMOVE_FOLDER)
 		return -EINVAL;
-	folder_fd = p9_open_folder(call->server, call->fid->node);
-	if (folder_fd < 0)
-		return folder_fd;
-	code = unlinkat(folder_fd, name, flags ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
-	close(folder_fd);
-	if (code == 0)
-		p9_node_forget(call->server, call->fid->node, name);
-	return code;
+	return p9_unlink(call->server, call->fid->node, name, flags ? AT_REMOVEDIR : 0);
 }
 
-static int p9_remove_node(struct p9_server *server, struct p9_node *node)
+static int p9_remove_node(struct p9_server *server, const struct p9_node *node)
 {
-	int folder_fd, code;
+	int code;
 
 	if (!node->parent || node->gone)
 		return node->gone ? -ENOENT : -EBUSY;
-	folder_fd = p9_open_folder(server, node->parent);
-	if (folder_fd < 0)
-		return folder_fd;
-	code = unlinkat(folder_fd, node->name, 0) < 0 ? -errno : 0;
-	if (code == -EISDIR)
-		code = unlinkat(folder_fd, node->name, AT_REMOVEDIR) < 0 ? -errno : 0;
-	close(folder_fd);
-	if (code == 0)
-		p9_node_forget(server, node->parent, node->name);
-	return code;
+	code = p9_unlink(server, node->parent, node->name, 0);
+	return code == -EISDIR ? p9_unlink(server, node->parent, node->name, AT_REMOVEDIR) : code;
 }
 
 /* The fid is gone in any case, even where the file could not be removed. */
