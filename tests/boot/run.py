@@ -29,6 +29,7 @@ import system_cases  # noqa: E402,F401  pylint: disable=unused-import
 import guests  # noqa: E402
 import monitors  # noqa: E402
 import net_cases  # noqa: E402,F401  pylint: disable=unused-import
+import snapshot_cases  # noqa: E402,F401  pylint: disable=unused-import
 
 # All cases take some minutes; the bound keeps continuous integration within its own when guests hang.
 SUITE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_SUITE_TIMEOUT", "1500"))
