@@ -136,6 +136,8 @@ static void link_keys_set(struct x86_cpu *cpu)
 	uint64_t low = (uint64_t)(tlb->class == TLB_USER) << 8 | x86_code_mode(cpu);
 
 	cpu->link_key[0] = tlb->current->generation << 16 | low;
+	if (tlb->global_generation != cpu->link_key[1] >> 16) /* returns to global pages have the other key */
+		memset(cpu->jit_returns.key, 0, sizeof(cpu->jit_returns.key));
 	cpu->link_key[1] = tlb->global_generation << 16 | low;
 }
 

@@ -31,8 +31,6 @@ static uint8_t rex_bits(const struct asm_op *op, const struct asm_rm *rm)
 
 	if (rm->kind == ASM_RM_REG)
 		return rex | (rm->reg & 8 ? REX_B : 0);
-	if (rm->kind == ASM_RM_GS)
-		return rex;
 	if (rm->base != ASM_NONE && (rm->base & 8))
 		rex |= REX_B;
 	if (rm->index != ASM_NONE && (rm->index & 8))
@@ -90,12 +88,10 @@ static void emit_mem(struct asm_code *code, unsigned reg, const struct asm_rm *r
 
 static void emit_rm(struct asm_code *code, unsigned reg, const struct asm_rm *rm)
 {
-	struct asm_rm absolute = {.kind = ASM_RM_MEM, .base = ASM_NONE, .index = ASM_NONE, .disp = rm->disp};
-
 	switch (rm->kind) {
 	case ASM_RM_REG: asm_byte(code, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm->reg & 7))); break;
-	case ASM_RM_MEM: emit_mem(code, reg, rm); break;
-	case ASM_RM_GS: emit_mem(code, reg, &absolute); break;
+	case ASM_RM_MEM:
+	case ASM_RM_GS: emit_mem(code, reg, rm); break;
 	}
 }
 
@@ -198,6 +194,14 @@ static uint8_t *rel32(struct asm_code *code)
 
 	asm_imm(code, 0, 4);
 	return at;
+}
+
+uint8_t *asm_lea_rip(struct asm_code *code, unsigned reg)
+{
+	asm_byte(code, (uint8_t)(REX | REX_W | (reg & 8 ? REX_R : 0)));
+	asm_byte(code, 0x8d);
+	asm_byte(code, (uint8_t)((reg & 7) << 3 | 5));
+	return rel32(code);
 }
 
 uint8_t *asm_jmp(struct asm_code *code)

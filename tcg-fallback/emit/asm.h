@@ -39,7 +39,7 @@ struct asm_code {
 
 /* What the rm side of an instruction is. */
 struct asm_rm {
-	enum { ASM_RM_REG, ASM_RM_MEM, ASM_RM_GS } kind; /* GS: gs:[disp], no base or index */
+	enum { ASM_RM_REG, ASM_RM_MEM, ASM_RM_GS } kind; /* GS: as MEM, counted from the base of GS */
 	uint8_t reg;                                     /* RM_REG */
 	uint8_t base, index, scale;                      /* RM_MEM; the index is never rsp, scale 0..3 */
 	int32_t disp;
@@ -69,7 +69,7 @@ static inline struct asm_rm asm_rm_mem(unsigned base, int32_t disp)
 
 static inline struct asm_rm asm_rm_gs(uint64_t disp)
 {
-	return (struct asm_rm){.kind = ASM_RM_GS, .disp = (int32_t)disp};
+	return (struct asm_rm){.kind = ASM_RM_GS, .base = ASM_NONE, .index = ASM_NONE, .disp = (int32_t)disp};
 }
 
 void asm_byte(struct asm_code *code, uint8_t byte);
@@ -98,6 +98,8 @@ void asm_shift(struct asm_code *code, unsigned shift, bool w, unsigned dst, unsi
 uint8_t *asm_jmp(struct asm_code *code);
 uint8_t *asm_jcc(struct asm_code *code, unsigned cond);
 uint8_t *asm_call(struct asm_code *code);
+/* lea reg, [rip + what asm_bind fills] */
+uint8_t *asm_lea_rip(struct asm_code *code, unsigned reg);
 void asm_jmp_to(struct asm_code *code, const uint8_t *target);
 void asm_jcc_to(struct asm_code *code, unsigned cond, const uint8_t *target);
 void asm_call_to(struct asm_code *code, const uint8_t *target);

@@ -262,6 +262,17 @@ struct x86_jit_live {
 	uint64_t x87_page, x87_data;
 };
 
+/*
+ * Where calls in translated code will return to: a ring, indexed by the offset of the youngest entry, which
+ * wraps at 256. An entry counts while its return address and the CPU's link_key[0] are what they were.
+ */
+#define JIT_RETURNS 32u
+struct x86_jit_returns {
+	uint64_t rip[JIT_RETURNS], key[JIT_RETURNS];
+	const void *host[JIT_RETURNS];
+	uint8_t top;
+};
+
 struct x86_cpu {
 	/* Hot: touched by nearly every operation. */
 	uint64_t r[REG_COUNT];
@@ -282,13 +293,14 @@ struct x86_cpu {
 	uint64_t link_key[2]; /* what code links are valid for: [0] this context, [1] global pages; core/tlb.h
 			       */
 	struct x86_tlb *tlb;  /* owned; core/ */
-	struct x86_code *code; /* owned; core/ */
-	struct x86_jit *jit;   /* owned; NULL: the interpreter alone */
+	struct x86_code *code;     /* owned; core/ */
+	struct x86_jit *jit;       /* owned; NULL: the interpreter alone */
 	struct x86_native *native; /* owned; what the host executes for it, NULL: nothing. native.h */
-	uint64_t jit_flags;    /* status flags between translated code and C; jit_cache.h */
-	uint64_t jit_value;    /* of translated code, within an instruction */
-	uint64_t jit_jumps;    /* address of the jump cache */
+	uint64_t jit_flags;        /* status flags between translated code and C; jit_cache.h */
+	uint64_t jit_value;        /* of translated code, within an instruction */
+	uint64_t jit_jumps;        /* address of the jump cache */
 	struct x86_jit_live jit_live;
+	struct x86_jit_returns jit_returns;
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */

@@ -2,12 +2,17 @@
 /*
  * Jumps, calls and returns, and the ways out of a block. A jump within the page is patched to go to its
  * target's translation. One to another page compares the link key that its target was found under with the
- * CPU's, for the page may be mapped elsewhere tomorrow. All others look into the jump cache.
+ * CPU's, for the page may be mapped elsewhere tomorrow. All others look into the jump cache, returns after a
+ * look at where the last call wanted to return to.
  */
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit_emit.h"
 
 #define COND_ALWAYS 16u
+#define RETURNS(name_)                                                                                       \
+	asm_rm_gs(offsetof(struct x86_cpu, jit_returns) + offsetof(struct x86_jit_returns, name_))
+#define RETURN_STEP 8 /* offsets of entries fit into a byte and wrap with it */
+_Static_assert(JIT_RETURNS *RETURN_STEP == 256, "the offset of an entry is a byte");
 
 struct jit_exit *jit_exit_make(struct jit_translation *t, enum jit_exit_kind kind, int32_t disp,
 			       unsigned insns)
@@ -145,6 +150,71 @@ static void emit_push_return(struct jit_translation *t, const struct jit_insn *i
 	asm_lea(code, true, ASM_R12, asm_rm_mem(ASM_R12, -8));
 }
 
+static struct asm_rm return_at(struct asm_rm array)
+{
+	array.base = ASM_R15;
+	return array;
+}
+
+static void byte_insn(struct asm_code *code, unsigned opcode, unsigned map, unsigned reg, struct asm_rm rm)
+{
+	struct asm_op op = {.opcode = (uint8_t)opcode, .map = (uint8_t)map, .reg = (uint8_t)reg};
+
+	asm_insn(code, &op, &rm);
+}
+
+/* The youngest entry becomes the return address in r14, which goes to where this block is left for it. */
+static void emit_note_return(struct jit_translation *t, const struct jit_insn *insn)
+{
+	struct asm_code *code = &t->code;
+	int32_t disp = insn->off + insn->in.len;
+	struct jit_exit *exit;
+
+	if (t->jit->verify || disp >= (int32_t)PAGE_SIZE)
+		return;
+	exit = jit_exit_make(t, JIT_EXIT_PAGE, disp, 0);
+	if (!exit)
+		return;
+	exit->saved = true;
+	byte_insn(code, 0xb6, 1, ASM_R15, RETURNS(top));
+	byte_insn(code, 0x80, 0, ASM_ADD, asm_rm_reg(ASM_R15));
+	asm_byte(code, RETURN_STEP);
+	byte_insn(code, 0x88, 0, ASM_R15, RETURNS(top));
+	asm_store(code, true, return_at(RETURNS(rip)), ASM_R14);
+	asm_load(code, true, ASM_R14, JIT_FIELD(link_key));
+	asm_store(code, true, return_at(RETURNS(key)), ASM_R14);
+	t->exit[t->exits++] = (struct jit_pending){.jump = asm_lea_rip(code, ASM_R14), .exit = exit};
+	asm_store(code, true, return_at(RETURNS(host)), ASM_R14);
+}
+
+/* Goes where the youngest entry says when that is the address in r13, else asks the jump cache. */
+static void emit_return(struct jit_translation *t, const struct jit_insn *insn, unsigned undo)
+{
+	struct asm_code *code = &t->code;
+	struct asm_op jmp = {.opcode = 0xff, .reg = 4};
+	struct asm_rm host = return_at(RETURNS(host));
+	uint8_t *miss[2];
+
+	if (t->jit->verify) {
+		jit_leave_indirect(t, insn, undo);
+		return;
+	}
+	byte_insn(code, 0xb6, 1, ASM_R15, RETURNS(top));
+	byte_insn(code, 0x80, 0, ASM_SUB, RETURNS(top));
+	asm_byte(code, RETURN_STEP);
+	asm_load(code, true, ASM_R14, JIT_FIELD(link_key));
+	asm_alu_rm(code, ASM_CMP, true, ASM_R13, return_at(RETURNS(rip)));
+	miss[0] = asm_jcc(code, ASM_NE);
+	asm_alu_rm(code, ASM_CMP, true, ASM_R14, return_at(RETURNS(key)));
+	miss[1] = asm_jcc(code, ASM_NE);
+	asm_alu_imm(code, ASM_AND, true, asm_rm_reg(ASM_R13), -(int32_t)PAGE_SIZE);
+	asm_store(code, true, JIT_FIELD(r[REG_RIP]), ASM_R13);
+	asm_insn(code, &jmp, &host);
+	for (unsigned i = 0; i < 2 && !code->overflow; i++)
+		asm_bind(miss[i], code->at);
+	jit_leave_indirect(t, insn, undo);
+}
+
 static void emit_call(struct jit_translation *t, const struct jit_insn *insn)
 {
 	struct asm_rm value = JIT_FIELD(jit_value);
@@ -152,12 +222,14 @@ static void emit_call(struct jit_translation *t, const struct jit_insn *insn)
 	jit_flags_spare(t, FLAGS_STATUS);
 	if (x86_rows[insn->in.row].fast == X86_FAST_CALL) {
 		emit_push_return(t, insn);
+		emit_note_return(t, insn);
 		jit_leave(t, COND_ALWAYS, (int32_t)target_of(insn), t->at + 1);
 		return;
 	}
 	emit_target(t, insn); /* before RSP changes: it may be the operand */
 	asm_store(&t->code, true, value, ASM_R13);
 	emit_push_return(t, insn);
+	emit_note_return(t, insn);
 	asm_load(&t->code, true, ASM_R13, value);
 	jit_leave_indirect(t, insn, 0);
 }
@@ -171,7 +243,7 @@ static void emit_ret(struct jit_translation *t, const struct jit_insn *insn)
 	jit_check(t, insn, 8, false);
 	asm_load(&t->code, true, ASM_R13, asm_rm_mem(ASM_R13, 0));
 	asm_lea(&t->code, true, ASM_R12, asm_rm_mem(ASM_R12, (int32_t)pop));
-	jit_leave_indirect(t, insn, pop);
+	emit_return(t, insn, pop);
 }
 
 void jit_branch_emit(struct jit_translation *t, const struct jit_insn *insn)

@@ -181,6 +181,7 @@ void x86_jit_flush(struct x86_cpu *cpu)
 	memset(jit->page, 0, sizeof(jit->page));
 	jit->next = jit->first;
 	jit->pool_used = 0;
+	memset(cpu->jit_returns.key, 0, sizeof(cpu->jit_returns.key));
 	jit->epoch++;
 	jit->count[JIT_FLUSHES]++;
 }

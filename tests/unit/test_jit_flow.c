@@ -110,12 +110,55 @@ static void ends_go_on_in_translated_code(void **state)
 	assert_true(result.calls > 19000);
 }
 
+/* Deeper than the ring of returns, and a result that depends on every return. */
+PAYLOAD(recursion, "mov $60, %edi\n mov $200, %ecx\n xor %eax, %eax\n"
+		   "1: push %rdi\n call 2f\n pop %rdi\n dec %ecx\n jnz 1b\n" EXIT
+		   "2: test %edi, %edi\n jz 3f\n dec %edi\n call 2b\n lea 1(%rax, %rax, 2), %rax\n"
+		   "add %rdi, %rax\n inc %edi\n 3: ret\n");
+
+static void deep_recursion_returns(void **state)
+{
+	assert_true(run_alike(recursion_begin, recursion_end).entries < 300);
+}
+
+/* Returns that no call made, calls that never return, and one that returns elsewhere. */
+PAYLOAD(odd_returns, "mov $5000, %ecx\n xor %eax, %eax\n"
+		     "1: lea 2f(%rip), %rdx\n push %rdx\n ret\n hlt\n"
+		     "2: call 3f\n hlt\n 3: pop %rdx\n add $7, %rdx\n add %rcx, %rax\n"
+		     "call 4f\n add $3, %rax\n jmp 5f\n"
+		     "4: addq $4, (%rsp)\n lea (%rax, %rax, 4), %rax\n ret\n"
+		     "5: dec %ecx\n jnz 1b\n" EXIT);
+
+static void returns_without_their_calls(void **state)
+{
+	run_alike(odd_returns_begin, odd_returns_end);
+}
+
+/*
+ * The page that is returned to changes under the call: the same linear address, other code. PDE 4 goes back
+ * and forth between 8 MiB and 10 MiB.
+ */
+PAYLOAD(remap, "mov $3000, %ecx\n xor %eax, %eax\n mov $0x800000, %ebx\n"
+	       "lea 3f(%rip), %rsi\n mov %rbx, %rdi\n movsq\n movsq\n"
+	       "lea 4f(%rip), %rsi\n mov $0xa00000, %edi\n movsq\n movsq\n lea 2f(%rip), %rdx\n"
+	       "1: call *%rbx\n dec %ecx\n jnz 1b\n" EXIT "2: xorl $0x200000, 0x3020\n invlpg (%rbx)\n ret\n"
+	       "3: call *%rdx\n lea 1(%rax, %rax, 2), %rax\n ret\n .balign 16\n"
+	       "4: call *%rdx\n lea 7(%rax, %rax, 4), %rax\n ret\n .balign 16\n");
+
+static void return_to_a_page_mapped_elsewhere(void **state)
+{
+	run_alike(remap_begin, remap_end);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(system_instructions_stay_in_translated_code),
 		cmocka_unit_test(time_never_goes_back),
 		cmocka_unit_test(ends_go_on_in_translated_code),
+		cmocka_unit_test(deep_recursion_returns),
+		cmocka_unit_test(returns_without_their_calls),
+		cmocka_unit_test(return_to_a_page_mapped_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
