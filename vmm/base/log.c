@@ -7,16 +7,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/clock.h"
 
-#define LOG_LINE_SIZE       1024 /* longer lines are cut */
+#define LOG_LINE_SIZE       2048 /* longer lines are cut; a request with its path fits */
 #define LOG_LIMIT_LINES     10
 #define LOG_LIMIT_WINDOW_NS (5 * NS_PER_S)
 
@@ -26,6 +28,9 @@ static struct {
 	_Atomic int level;
 	_Atomic int fd;
 	_Atomic bool raw_tty;
+	_Atomic bool has_style; /* the fields below; they are written before any other thread logs */
+	char id[72], module[64];
+	bool show_level, show_origin;
 } log_sink = {.level = LOG_WARNING, .fd = STDERR_FILENO, .raw_tty = false};
 
 static const struct {
@@ -34,6 +39,12 @@ static const struct {
 } log_names[] = {
 	{"off", LOG_OFF},   {"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"warn", LOG_WARNING},
 	{"info", LOG_INFO}, {"debug", LOG_DEBUG}, {"trace", LOG_TRACE},
+};
+
+/* As Firecracker writes them. */
+static const char *const log_titles[] = {
+	[LOG_OFF] = "OFF",   [LOG_ERROR] = "ERROR", [LOG_WARNING] = "WARN",
+	[LOG_INFO] = "INFO", [LOG_DEBUG] = "DEBUG", [LOG_TRACE] = "TRACE",
 };
 
 static const char *const log_labels[] = {
@@ -80,12 +91,82 @@ void log_set_raw_tty(bool raw_tty)
 	atomic_store(&log_sink.raw_tty, raw_tty);
 }
 
-__attribute__((format(printf, 2, 0))) static void log_emit(enum log_level level, const char *format,
-							   va_list args)
+void log_set_style(const struct log_style *style)
+{
+	atomic_store(&log_sink.has_style, false);
+	if (!style)
+		return;
+	snprintf(log_sink.id, sizeof(log_sink.id), "%s", style->id);
+	snprintf(log_sink.module, sizeof(log_sink.module), "%s", style->module ? style->module : "");
+	log_sink.show_level = style->show_level;
+	log_sink.show_origin = style->show_origin;
+	atomic_store(&log_sink.has_style, true);
+}
+
+static const char *log_file_of(const struct log_origin *origin)
+{
+	const char *file = origin->file ? origin->file : "";
+
+	while (strncmp(file, "../", 3) == 0)
+		file += 3;
+	return file;
+}
+
+/* Firecracker's name of the calling thread. */
+static void log_thread_name(const struct log_origin *origin, char *text, size_t size)
+{
+	char name[16] = "";
+
+	if (!origin->thread)
+		pthread_getname_np(pthread_self(), name, sizeof(name));
+	if (origin->thread)
+		snprintf(text, size, "%s", origin->thread);
+	else if (strncmp(name, "vcpu", 4) == 0)
+		snprintf(text, size, "fc_vcpu %s", name + 4);
+	else if (strncmp(name, "io", 2) == 0)
+		snprintf(text, size, "%s", name);
+	else
+		snprintf(text, size, "main");
+}
+
+static int log_prefix(const struct log_origin *origin, enum log_level level, char *line, size_t size)
+{
+	uint64_t now_ns = clock_realtime_ns();
+	time_t now = (time_t)(now_ns / NS_PER_S);
+	char thread[32], time_text[32], label[16] = "", place[96] = "";
+	struct tm tm;
+
+	if (!atomic_load(&log_sink.has_style))
+		return snprintf(line, size, "vmmctl: %s: ", log_labels[level]);
+	localtime_r(&now, &tm);
+	strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%S", &tm);
+	log_thread_name(origin, thread, sizeof(thread));
+	if (log_sink.show_level)
+		snprintf(label, sizeof(label), ":%s", log_titles[level]);
+	if (log_sink.show_origin)
+		snprintf(place, sizeof(place), ":%s:%d", log_file_of(origin), origin->line);
+	return snprintf(line, size, "%s.%09u [%s:%s%s%s] ", time_text, (unsigned)(now_ns % NS_PER_S),
+			log_sink.id, thread, label, place);
+}
+
+static bool log_is_wanted(const struct log_origin *origin, enum log_level level)
+{
+	size_t len;
+
+	if (level > log_get_level() || level == LOG_OFF)
+		return false;
+	if (!atomic_load(&log_sink.has_style))
+		return true;
+	len = strlen(log_sink.module);
+	return strncmp(log_file_of(origin), log_sink.module, len) == 0;
+}
+
+__attribute__((format(printf, 3, 0))) static void
+log_emit(const struct log_origin *origin, enum log_level level, const char *format, va_list args)
 {
 	char line[LOG_LINE_SIZE];
 	const size_t room = sizeof(line) - 2; /* \r\n always fits */
-	int used = snprintf(line, room, "vmmctl: %s: ", log_labels[level]);
+	int used = log_prefix(origin, level, line, room);
 	ssize_t written;
 
 	used += vsnprintf(line + used, room - (size_t)used, format, args);
@@ -98,14 +179,26 @@ __attribute__((format(printf, 2, 0))) static void log_emit(enum log_level level,
 	(void)written; /* nobody is left to be told */
 }
 
-void log_write(enum log_level level, const char *format, ...)
+void log_write_from(const struct log_origin *origin, enum log_level level, const char *format, ...)
 {
 	va_list args;
 
-	if (level > log_get_level() || level == LOG_OFF)
+	if (!log_is_wanted(origin, level))
 		return;
 	va_start(args, format);
-	log_emit(level, format, args);
+	log_emit(origin, level, format, args);
+	va_end(args);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	const struct log_origin origin = {.file = NULL};
+	va_list args;
+
+	if (!log_is_wanted(&origin, level))
+		return;
+	va_start(args, format);
+	log_emit(&origin, level, format, args);
 	va_end(args);
 }
 
@@ -130,11 +223,12 @@ static bool log_limit_admits(struct log_limit *limit, enum log_level level)
 
 void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
 {
+	const struct log_origin origin = {.file = NULL};
 	va_list args;
 
-	if (level > log_get_level() || level == LOG_OFF || !log_limit_admits(limit, level))
+	if (!log_is_wanted(&origin, level) || !log_limit_admits(limit, level))
 		return;
 	va_start(args, format);
-	log_emit(level, format, args);
+	log_emit(&origin, level, format, args);
 	va_end(args);
 }

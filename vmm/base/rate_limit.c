@@ -5,7 +5,11 @@
  */
 #include "vmm/base/rate_limit.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "vmm/base/clock.h"
+#include "vmm/base/err.h"
 
 static bool rate_bucket_is_set(const struct rate_bucket *bucket)
 {
@@ -116,4 +120,46 @@ uint64_t rate_limit_take(struct rate_limit *limit, uint64_t size_bytes, uint64_t
 	if (count_bytes)
 		rate_bucket_spend(&limit->bytes, size_bytes);
 	return 0;
+}
+
+/* Decimal digits at *text, which is moved behind them. */
+static bool rate_number(const char **text, uint64_t *value)
+{
+	char *end;
+
+	if (**text < '0' || **text > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(*text, &end, 10);
+	*text = end;
+	return errno == 0;
+}
+
+int rate_bucket_parse(const char *text, struct rate_bucket_config *config, struct err *err)
+{
+	const char *at = text;
+	uint64_t refill_ms = 0;
+	bool good;
+
+	*config = (struct rate_bucket_config){0};
+	if (!text || !*text)
+		return 0;
+	good = rate_number(&at, &config->size) && *at++ == '/' && rate_number(&at, &refill_ms);
+	if (good && *at == '+') {
+		at++;
+		good = rate_number(&at, &config->one_time_burst);
+	}
+	if (!good || *at || refill_ms > UINT64_MAX / NS_PER_MS)
+		return err_set(err, -EINVAL, "\"%s\" is no bucket: write SIZE/MS or SIZE/MS+BURST", text);
+	config->refill_time_ns = refill_ms * NS_PER_MS;
+	return 0;
+}
+
+void rate_limit_change(struct rate_limit *limit, const struct rate_bucket_config *operations,
+		       const struct rate_bucket_config *bytes, uint64_t now_ns)
+{
+	if (operations)
+		rate_bucket_init(&limit->operations, operations, now_ns);
+	if (bytes)
+		rate_bucket_init(&limit->bytes, bytes, now_ns);
 }

@@ -33,6 +33,17 @@ struct rate_limit {
 	struct rate_bucket bytes;
 };
 
+/*
+ * "SIZE/MS" or "SIZE/MS+BURST": so many tokens in so many milliseconds, and so many more once; plain numbers.
+ * An empty text is no limit. 0 or -EINVAL.
+ */
+struct err;
+int rate_bucket_parse(const char *text, struct rate_bucket_config *config, struct err *err);
+
+/* Other buckets from now on, full; what is NULL stays as it is. */
+void rate_limit_change(struct rate_limit *limit, const struct rate_bucket_config *operations,
+		       const struct rate_bucket_config *bytes, uint64_t now_ns);
+
 /* Full buckets. */
 void rate_limit_init(struct rate_limit *limit, const struct rate_limit_config *config, uint64_t now_ns);
 /* Whether there is a limit at all. */
