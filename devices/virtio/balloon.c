@@ -412,3 +412,27 @@ void balloon_get_status(struct device *device, struct balloon_status *status)
 	memcpy(status->stat, balloon->stat, sizeof(status->stat));
 	pthread_mutex_unlock(&balloon->lock);
 }
+
+struct balloon_interval_call {
+	struct balloon *balloon;
+	uint32_t interval_s;
+};
+
+static void balloon_set_interval_on_loop(void *opaque)
+{
+	const struct balloon_interval_call *call = opaque;
+
+	call->balloon->config.stats_interval_s = call->interval_s;
+	balloon_arm_stats(call->balloon);
+}
+
+int balloon_set_interval(struct device *device, uint32_t interval_s, struct err *err)
+{
+	struct balloon_interval_call call = {(struct balloon *)device, interval_s};
+
+	if (interval_s == 0 || !(call.balloon->virtio.features & VIRTIO_BIT(BALLOON_F_STATS_VQ)))
+		return err_set(err, -EINVAL,
+			       "statistics are switched on and off before the guest starts only");
+	loop_call(call.balloon->virtio.env.io_loop, balloon_set_interval_on_loop, &call);
+	return 0;
+}

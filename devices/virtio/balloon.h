@@ -45,5 +45,7 @@ struct device *balloon_create(const struct device_env *env, const struct balloon
 
 /* Asks the guest for another size. Any thread. -EINVAL unless whole pages of at most 16 TiB. */
 int balloon_set_target(struct device *device, uint64_t size_bytes, struct err *err);
+/* How often statistics are asked for from now on; not 0, and it was made with statistics. Any thread. */
+int balloon_set_interval(struct device *device, uint32_t interval_s, struct err *err);
 /* Any thread. */
 void balloon_get_status(struct device *device, struct balloon_status *status);

@@ -19,31 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/virtio/blk_device.h"
 #include "devices/virtio/blk_layout.h"
 #include "devices/virtio/virtio.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/err.h"
 #include "vmm/base/loop.h"
 #include "vmm/core/blockdev.h"
-
-struct virtio_blk {
-	struct virtio_device virtio;
-	struct blockdev *blockdev;
-	struct block_queue *block_queue;
-	struct rate_limit limit; /* I/O loop */
-	_Atomic bool flush_due;  /* the cache was switched off: what it holds has to be written first */
-	struct loop_timer *limit_timer;
-	unsigned in_flight;   /* at the backend; I/O loop */
-	unsigned unpublished; /* completed since the driver was last told; I/O loop */
-	struct loop_timer *gather_timer;
-	bool gathering; /* the timer is armed: later completions do not put it off */
-	char serial[VIRTIO_BLK_SERIAL_MAX];
-	_Atomic bool writeback; /* the cache's mode: else every write is durable. Saved */
-
-	/* Metrics. */
-	_Atomic uint64_t reads, read_bytes, writes, written_bytes, flushes, discards, write_zeroes, errors,
-		throttled;
-};
 
 /* Lies in virtq_chain.request. */
 struct blk_request {
@@ -127,7 +109,7 @@ static void blk_on_gather_timer(void *opaque)
 	blk_publish(opaque);
 }
 
-static void blk_on_batch_end(void *opaque)
+void blk_on_batch_end(void *opaque)
 {
 	struct virtio_blk *blk = opaque;
 
@@ -578,17 +560,4 @@ struct device *virtio_blk_create(const struct device_env *env, const struct virt
 	virtio_release(&blk->virtio);
 	free(blk);
 	return NULL;
-}
-
-int virtio_blk_resize(struct device *device, uint64_t size_bytes, struct err *err)
-{
-	struct virtio_blk *blk = (struct virtio_blk *)device;
-	int code = block_resize(blk->blockdev, size_bytes, err);
-	uint64_t capacity = block_size_bytes(blk->blockdev) >> BLK_SECTOR_SHIFT;
-
-	if (code < 0)
-		return err_prefix(err, "%s", device->id);
-	virtio_config_change(&blk->virtio, offsetof(struct blk_config_space, capacity), &capacity,
-			     sizeof(capacity));
-	return 0;
 }

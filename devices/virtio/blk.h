@@ -31,3 +31,12 @@ struct device *virtio_blk_create(const struct device_env *env, const struct virt
  * thread, not from the I/O loop. 0 or -errno.
  */
 int virtio_blk_resize(struct device *device, uint64_t size_bytes, struct err *err);
+/* Other buckets; NULL leaves one as it is. Any thread, not from the I/O loop. */
+void virtio_blk_limit(struct device *device, const struct rate_bucket_config *operations,
+		      const struct rate_bucket_config *bytes);
+/*
+ * Another disk in the place of the one that was, which is the caller's again; the driver is told the size.
+ * The device is paused. What the driver was offered (whether it may write, the block size) has to be the
+ * same: else -EINVAL, and nothing has changed.
+ */
+int virtio_blk_replace(struct device *device, struct blockdev *blockdev, struct err *err);

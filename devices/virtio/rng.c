@@ -251,7 +251,7 @@ static struct device *rng_init(struct rng *rng, const struct device_env *env, co
 	};
 	struct rng_call call = {.rng = rng, .err = err};
 
-	rate_limit_init(&rng->limit, &limit, device_now_ns(env->io_loop));
+	rate_limit_init(&rng->limit, config->limit ? config->limit : &limit, device_now_ns(env->io_loop));
 	if (virtio_init(&rng->virtio, env, &init, err) < 0)
 		return NULL;
 	loop_call(env->io_loop, rng_add_timer, &call);

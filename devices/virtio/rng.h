@@ -6,6 +6,7 @@
 
 struct device;
 struct device_env;
+struct rate_limit_config;
 struct err;
 
 #define RNG_SOURCE_DEFAULT "/dev/urandom"
@@ -15,6 +16,7 @@ struct rng_config {
 	const char *source;      /* a file whose bytes are handed out; RNG_SOURCE_DEFAULT if NULL */
 	uint64_t bytes_per_s;    /* 0: no limit */
 	uint64_t requests_per_s; /* 0: no limit */
+	const struct rate_limit_config *limit; /* instead of the two; NULL: they hold */
 };
 
 /* Opens the source; NULL with err set. */

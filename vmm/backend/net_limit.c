@@ -142,6 +142,20 @@ static void net_limit_destroy(struct netdev *netdev)
 	free(limit);
 }
 
+/* Who waits for the old buckets asks the new ones at once. */
+static int net_limit_change(struct netdev *netdev, bool rx, const struct rate_bucket_config *frames,
+			    const struct rate_bucket_config *bytes)
+{
+	struct net_limit *limit = (struct net_limit *)netdev;
+	struct net_limit_side *side = rx ? &limit->rx : &limit->tx;
+	uint64_t now_ns = clock_monotonic_ns();
+
+	rate_limit_change(&side->rate, frames, bytes, now_ns);
+	side->owes = false;
+	net_limit_arm(limit, now_ns, 0);
+	return 0;
+}
+
 static const struct netdev_ops net_limit_ops = {
 	.send = net_limit_send,
 	.flush = net_inner_flush,
@@ -150,28 +164,48 @@ static const struct netdev_ops net_limit_ops = {
 	.reset = net_inner_reset,
 	.set_offloads = net_inner_set_offloads,
 	.set_queue_pairs = net_inner_set_queue_pairs,
+	.limit = net_limit_change,
 	.destroy = net_limit_destroy,
 };
 
-static void net_limit_init_side(struct net_limit_side *side, uint64_t bps, uint64_t pps)
+/* What a side was asked for. */
+struct net_limit_wish {
+	uint64_t bps, pps;
+	const char *byte_bucket, *frame_bucket;
+};
+
+static void net_limit_init_side(struct net_limit_side *side, const struct net_limit_wish *wish)
 {
 	const uint64_t refill_ns = NS_PER_S / NET_LIMIT_BURSTS_PER_S;
-	const struct rate_limit_config config = {
-		.operations = {.size = (pps + NET_LIMIT_BURSTS_PER_S - 1) / NET_LIMIT_BURSTS_PER_S,
+	struct rate_limit_config config = {
+		.operations = {.size = (wish->pps + NET_LIMIT_BURSTS_PER_S - 1) / NET_LIMIT_BURSTS_PER_S,
 			       .refill_time_ns = refill_ns},
-		.bytes = {.size = (bps + NET_LIMIT_BURSTS_PER_S - 1) / NET_LIMIT_BURSTS_PER_S,
+		.bytes = {.size = (wish->bps + NET_LIMIT_BURSTS_PER_S - 1) / NET_LIMIT_BURSTS_PER_S,
 			  .refill_time_ns = refill_ns},
 	};
 
+	if (wish->byte_bucket)
+		rate_bucket_parse(wish->byte_bucket, &config.bytes, NULL);
+	if (wish->frame_bucket)
+		rate_bucket_parse(wish->frame_bucket, &config.operations, NULL);
 	rate_limit_init(&side->rate, &config, clock_monotonic_ns());
+}
+
+static bool net_limit_is_wanted(const struct net_limit_wish *wish)
+{
+	return wish->bps || wish->pps || wish->byte_bucket || wish->frame_bucket;
 }
 
 struct netdev *net_limit_wrap(struct netdev *lower, const struct netdev_env *env,
 			      const struct netdev_config *config, struct err *err)
 {
+	const struct net_limit_wish rx = {config->rx_bps, config->rx_pps, config->rx_byte_bucket,
+					  config->rx_frame_bucket};
+	const struct net_limit_wish tx = {config->tx_bps, config->tx_pps, config->tx_byte_bucket,
+					  config->tx_frame_bucket};
 	struct net_limit *limit;
 
-	if (!config->rx_bps && !config->tx_bps && !config->rx_pps && !config->tx_pps)
+	if (!net_limit_is_wanted(&rx) && !net_limit_is_wanted(&tx))
 		return lower;
 	limit = calloc(1, sizeof(*limit));
 	if (!limit) {
@@ -184,8 +218,8 @@ struct netdev *net_limit_wrap(struct netdev *lower, const struct netdev_env *env
 		return NULL;
 	}
 	limit->deadline_ns = UINT64_MAX;
-	net_limit_init_side(&limit->rx, config->rx_bps, config->rx_pps);
-	net_limit_init_side(&limit->tx, config->tx_bps, config->tx_pps);
+	net_limit_init_side(&limit->rx, &rx);
+	net_limit_init_side(&limit->tx, &tx);
 	net_inner_init(&limit->inner, lower, &net_limit_ops);
 	return &limit->inner.netdev;
 }

@@ -11,11 +11,24 @@
 #include <sys/random.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/rate_limit.h"
 #include "vmm/base/text.h"
 
 /* Keys that every backend takes. */
-static const char *const netdev_common_keys[] = {"backend", "mac",    "mtu",  "rx_bps", "tx_bps",
-						 "rx_pps",  "tx_pps", "pcap", NULL};
+static const char *const netdev_common_keys[] = {"backend",
+						 "id",
+						 "mac",
+						 "mtu",
+						 "rx_bps",
+						 "tx_bps",
+						 "rx_pps",
+						 "tx_pps",
+						 "pcap",
+						 "rx_byte_bucket",
+						 "rx_frame_bucket",
+						 "tx_byte_bucket",
+						 "tx_frame_bucket",
+						 NULL};
 
 static const struct netdev_class *netdev_find(const char *name, struct err *err)
 {
@@ -56,6 +69,19 @@ static bool netdev_is_set(const struct option *row, const struct netdev_config *
 	return false;
 }
 
+static int netdev_check_buckets(const struct netdev_config *config, struct err *err)
+{
+	const char *const text[] = {config->rx_byte_bucket, config->rx_frame_bucket, config->tx_byte_bucket,
+				    config->tx_frame_bucket};
+	struct rate_bucket_config bucket;
+
+	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+		if (rate_bucket_parse(text[i], &bucket, err) < 0)
+			return err_prefix(err, "bucket");
+	}
+	return 0;
+}
+
 int netdev_config_check(const struct netdev_config *config, struct err *err)
 {
 	const struct netdev_class *class = netdev_find(config->backend, err);
@@ -71,6 +97,8 @@ int netdev_config_check(const struct netdev_config *config, struct err *err)
 	}
 	if (config->mtu && config->mtu < NETDEV_MTU_MIN)
 		return err_set(err, -ERANGE, "mtu: %u is less than %d", config->mtu, NETDEV_MTU_MIN);
+	if (netdev_check_buckets(config, err) < 0)
+		return -EINVAL;
 	if (config->mac && netdev_mac_parse(config->mac, mac, err) < 0)
 		return err_prefix(err, "mac");
 	return 0;

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 struct err;
 struct loop;
 struct netdev;
+struct rate_bucket_config;
 
 /* The largest frame: 64 KiB of IP (a segment still to be cut), Ethernet with two VLAN tags, rounded up. */
 #define NETDEV_FRAME_MAX   65600u
@@ -104,6 +106,9 @@ struct netdev_ops {
 	void (*set_offloads)(struct netdev *netdev, uint32_t offloads);
 	/* How many of queue_pairs carry traffic. NULL: it has one. */
 	int (*set_queue_pairs)(struct netdev *netdev, unsigned pairs);
+	/* Other buckets for one direction; NULL leaves one as it is. NULL: has no limits. */
+	int (*limit)(struct netdev *netdev, bool rx, const struct rate_bucket_config *frames,
+		     const struct rate_bucket_config *bytes);
 	void (*destroy)(struct netdev *netdev);
 };
 
@@ -155,6 +160,14 @@ static inline void netdev_set_offloads(struct netdev *netdev, uint32_t offloads)
 		netdev->ops->set_offloads(netdev, offloads);
 }
 
+static inline int netdev_limit(struct netdev *netdev, bool rx, const struct rate_bucket_config *frames,
+			       const struct rate_bucket_config *bytes)
+{
+	if (!frames && !bytes)
+		return 0;
+	return netdev->ops->limit ? netdev->ops->limit(netdev, rx, frames, bytes) : -EOPNOTSUPP;
+}
+
 static inline int netdev_set_queue_pairs(struct netdev *netdev, unsigned pairs)
 {
 	return netdev->ops->set_queue_pairs ? netdev->ops->set_queue_pairs(netdev, pairs) : 0;
@@ -169,13 +182,16 @@ void netdev_set_link(struct netdev *netdev, bool up);
 
 /* One --net: what a person can say, rows in netdev_options. */
 struct netdev_config {
-	char *backend;           /* a name of netdev_table */
-	char *mac;               /* NULL: by chance, machine_config_complete */
-	uint32_t mtu;            /* 0: the backend's */
-	uint32_t queues;         /* pairs; 0: 1 */
-	uint64_t rx_bps, tx_bps; /* bytes a second; 0: no limit */
-	uint32_t rx_pps, tx_pps; /* frames a second; 0: no limit */
-	char *pcap;              /* a file that gets the traffic; NULL: none */
+	char *backend;                          /* a name of netdev_table */
+	char *id;                               /* its name for a control socket; NULL: none */
+	char *mac;                              /* NULL: by chance, machine_config_complete */
+	uint32_t mtu;                           /* 0: the backend's */
+	uint32_t queues;                        /* pairs; 0: 1 */
+	uint64_t rx_bps, tx_bps;                /* bytes a second; 0: no limit */
+	uint32_t rx_pps, tx_pps;                /* frames a second; 0: no limit */
+	char *rx_byte_bucket, *rx_frame_bucket; /* instead: see rate_bucket_parse; NULL: none */
+	char *tx_byte_bucket, *tx_frame_bucket;
+	char *pcap; /* a file that gets the traffic; NULL: none */
 	/* tap */
 	char *ifname, *bridge, *script, *downscript;
 	/* user; hostfwd of passt too */

@@ -96,6 +96,16 @@ static const struct option config_rng_fields[] = {
 	 .help = "At most so many requests a second",
 	 .default_text = "no limit",
 	 .max = UINT32_MAX},
+	{.path = "byte_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_rng, byte_bucket),
+	 .metavar = "SIZE/MS[+BURST]",
+	 .help = "Instead of bps: SIZE bytes in MS milliseconds, and BURST bytes more, once"},
+	{.path = "request_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_rng, request_bucket),
+	 .metavar = "N/MS[+BURST]",
+	 .help = "Instead of iops: N requests in MS milliseconds, and BURST more, once"},
 	{.path = NULL},
 };
 

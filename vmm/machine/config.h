@@ -51,13 +51,15 @@ struct machine_disk {
 	uint32_t iops_burst;
 	uint64_t bytes_per_s; /* 0: no limit */
 	uint64_t bytes_burst;
+	char *byte_bucket, *request_bucket; /* instead: see rate_bucket_parse; NULL: none */
 };
 
 /* An element of machine_config.rng. */
 struct machine_rng {
 	char *source;
-	uint64_t bytes_per_s;    /* 0: no limit */
-	uint32_t requests_per_s; /* 0: no limit */
+	uint64_t bytes_per_s;               /* 0: no limit */
+	uint32_t requests_per_s;            /* 0: no limit */
+	char *byte_bucket, *request_bucket; /* instead: see rate_bucket_parse; NULL: none */
 };
 
 #define MACHINE_VSOCK_CID 3 /* the first that a guest may have */

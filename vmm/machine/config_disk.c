@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vmm/base/err.h"
+#include "vmm/base/rate_limit.h"
 #include "vmm/core/blockdev.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/config_parts.h"
@@ -86,6 +87,16 @@ const struct option config_disk_fields[] = {
 	 .offset = offsetof(struct machine_disk, bytes_burst),
 	 .metavar = "SIZE",
 	 .help = "So many bytes more, once"},
+	{.path = "byte_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_disk, byte_bucket),
+	 .metavar = "SIZE/MS[+BURST]",
+	 .help = "Instead of bps: SIZE bytes in MS milliseconds, and BURST bytes more, once"},
+	{.path = "request_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_disk, request_bucket),
+	 .metavar = "N/MS[+BURST]",
+	 .help = "Instead of iops: N requests in MS milliseconds, and BURST more, once"},
 	{.path = "serial",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct machine_disk, serial),
@@ -126,6 +137,8 @@ void config_disk_id(const struct machine_config *config, size_t index, char *id,
 
 static int config_check_disk(const struct machine_disk *disk, struct err *err)
 {
+	struct rate_bucket_config bucket;
+
 	if (!disk->path || !disk->path[0])
 		return err_set(err, -EINVAL, "has no file: write PATH or PATH,KEY=VALUE...");
 	if (blockdev_format_check(disk->format, err) < 0)
@@ -137,6 +150,10 @@ static int config_check_disk(const struct machine_disk *disk, struct err *err)
 			       DISK_SERIAL_MAX);
 	if (disk->block_bytes != 0 && disk->block_bytes != 512 && disk->block_bytes != 4096)
 		return err_set(err, -EINVAL, "block_size: %u is neither 512 nor 4096", disk->block_bytes);
+	if (rate_bucket_parse(disk->byte_bucket, &bucket, err) < 0)
+		return err_prefix(err, "byte_bucket");
+	if (rate_bucket_parse(disk->request_bucket, &bucket, err) < 0)
+		return err_prefix(err, "request_bucket");
 	if (disk->pin && disk->engine == BLOCK_ENGINE_THREADS)
 		return err_set(err, -EINVAL, "pin: is for io_uring, not for engine=threads");
 	return 0;

@@ -5,6 +5,7 @@
 #include "devices/virtio/balloon.h"
 #include "vmm/base/err.h"
 #include "vmm/machine/config_parts.h"
+#include "vmm/machine/control.h"
 #include "vmm/machine/parts.h"
 
 #define BALLOON_STATS_S_MAX (24u * 3600)
@@ -49,7 +50,49 @@ int machine_add_balloons(struct machine *machine, struct err *err)
 		.page_reporting = balloon->free_page_reporting,
 		.stats_interval_s = balloon->stats_s,
 	};
-	if (machine_add_virtio(machine, balloon_create(&env, &config, err), err) < 0)
+	machine->balloon = balloon_create(&env, &config, err);
+	if (machine_add_virtio(machine, machine->balloon, err) < 0)
 		return err_prefix(err, "--balloon (balloon)");
 	return 0;
+}
+
+/* In the order of enum balloon_stat. */
+static const char *const balloon_stat_names[BALLOON_STATS_COUNT] = {
+	"swap_in",      "swap_out",         "major_faults", "minor_faults",        "free_memory",
+	"total_memory", "available_memory", "disk_caches",  "hugetlb_allocations", "hugetlb_failures",
+};
+
+int machine_balloon_get(struct machine *machine, struct machine_balloon_status *status, struct err *err)
+{
+	struct balloon_status told;
+
+	_Static_assert(BALLOON_STATS_COUNT <= sizeof(status->stat) / sizeof(status->stat[0]),
+		       "each statistic has a place");
+	if (!machine->balloon)
+		return err_set(err, -ENOENT, "No balloon device found.");
+	balloon_get_status(machine->balloon, &told);
+	*status = (struct machine_balloon_status){
+		.target_bytes = told.target_bytes,
+		.actual_bytes = told.actual_bytes,
+		.stat_count = BALLOON_STATS_COUNT,
+	};
+	for (size_t i = 0; i < BALLOON_STATS_COUNT; i++) {
+		status->stat[i].name = balloon_stat_names[i];
+		status->stat[i].value = told.stat[i];
+	}
+	return 0;
+}
+
+int machine_balloon_set(struct machine *machine, uint64_t size_bytes, struct err *err)
+{
+	if (!machine->balloon)
+		return err_set(err, -ENOENT, "No balloon device found.");
+	return balloon_set_target(machine->balloon, size_bytes, err);
+}
+
+int machine_balloon_poll(struct machine *machine, uint32_t interval_s, struct err *err)
+{
+	if (!machine->balloon)
+		return err_set(err, -ENOENT, "No balloon device found.");
+	return balloon_set_interval(machine->balloon, interval_s, err);
 }

@@ -10,12 +10,15 @@
 #include "vmm/base/log.h"
 #include "vmm/core/blockdev.h"
 #include "vmm/machine/config_parts.h"
+#include "vmm/machine/control.h"
 #include "vmm/machine/parts.h"
+#include "vmm/machine/snapshot.h"
 
-/* A second's worth at once; what a limit of zero means is no limit. */
+/* A second's worth at once; what a limit of zero means is no limit. Buckets were checked with the
+ * configuration. */
 static struct rate_limit_config disk_limit(const struct machine_disk *disk)
 {
-	return (struct rate_limit_config){
+	struct rate_limit_config limit = {
 		.operations = {.size = disk->iops,
 			       .one_time_burst = disk->iops_burst,
 			       .refill_time_ns = NS_PER_S},
@@ -23,6 +26,12 @@ static struct rate_limit_config disk_limit(const struct machine_disk *disk)
 			  .one_time_burst = disk->bytes_burst,
 			  .refill_time_ns = NS_PER_S},
 	};
+
+	if (disk->byte_bucket)
+		rate_bucket_parse(disk->byte_bucket, &limit.bytes, NULL);
+	if (disk->request_bucket)
+		rate_bucket_parse(disk->request_bucket, &limit.operations, NULL);
+	return limit;
 }
 
 static struct blockdev *disk_open(const struct machine_disk *disk, struct err *err)
@@ -102,4 +111,62 @@ void machine_refresh_disks(struct machine *machine)
 			log_info("%s: %llu bytes now", part->device->id,
 				 (unsigned long long)block_size_bytes(part->blockdev));
 	}
+}
+
+static int disk_swap(struct machine *machine, size_t index, struct blockdev *blockdev, struct err *err)
+{
+	struct machine_disk_part *part = &machine->disk[index];
+	bool was_paused = machine_is_paused(machine);
+	int code = machine_pause(machine, err);
+	int resumed = 0;
+
+	if (code == 0)
+		code = virtio_blk_replace(part->device, blockdev, err);
+	if (!was_paused)
+		resumed = machine_resume(machine, code == 0 ? err : NULL);
+	if (code < 0) {
+		blockdev_close(blockdev);
+		return code;
+	}
+	blockdev_close(part->blockdev);
+	part->blockdev = blockdev;
+	return resumed;
+}
+
+int machine_replace_disk(struct machine *machine, size_t index, const char *path, struct err *err)
+{
+	struct machine_disk *disk = (struct machine_disk *)machine->config.disks.item + index;
+	struct machine_disk changed;
+	struct blockdev *blockdev;
+	char *copy;
+	int code;
+
+	if (index >= machine->disk_count)
+		return err_set(err, -ENOENT, "there is no disk %zu", index);
+	/* The same file again means that its size has changed: two writers of it would be one too many. */
+	if (strcmp(path, disk->path) == 0)
+		return virtio_blk_resize(machine->disk[index].device, 0, err);
+	copy = strdup(path);
+	if (!copy)
+		return err_set(err, -ENOMEM, "no memory");
+	changed = *disk;
+	changed.path = copy;
+	blockdev = disk_open(&changed, err);
+	code = blockdev ? disk_swap(machine, index, blockdev, err) : err->code;
+	if (code < 0) {
+		free(copy);
+		return code;
+	}
+	free(disk->path);
+	disk->path = copy;
+	return 0;
+}
+
+int machine_limit_disk(struct machine *machine, size_t index, const struct machine_limits *limits,
+		       struct err *err)
+{
+	if (index >= machine->disk_count)
+		return err_set(err, -ENOENT, "there is no disk %zu", index);
+	virtio_blk_limit(machine->disk[index].device, limits->operations, limits->bytes);
+	return 0;
 }

@@ -7,6 +7,7 @@
 #include "vmm/base/err.h"
 #include "vmm/base/loop.h"
 #include "vmm/core/netdev.h"
+#include "vmm/machine/control.h"
 #include "vmm/machine/parts.h"
 
 struct net_open_call {
@@ -39,7 +40,35 @@ static int net_add(struct machine *machine, size_t index, struct err *err)
 	if (!call.netdev)
 		return err && err->code ? err->code : -EIO;
 	config.netdev = call.netdev;
+	machine->net[index] = (struct machine_net_part){.netdev = call.netdev, .loop = env.io_loop};
 	return machine_add_virtio(machine, net_create(&env, &config, err), err);
+}
+
+struct net_limit_call {
+	struct netdev *netdev;
+	const struct machine_limits *rx, *tx;
+	int code;
+};
+
+static void net_limit_on_loop(void *opaque)
+{
+	struct net_limit_call *call = opaque;
+
+	call->code = netdev_limit(call->netdev, true, call->rx->operations, call->rx->bytes);
+	if (call->code == 0)
+		call->code = netdev_limit(call->netdev, false, call->tx->operations, call->tx->bytes);
+}
+
+int machine_limit_net(struct machine *machine, size_t index, const struct machine_limits *rx,
+		      const struct machine_limits *tx, struct err *err)
+{
+	struct net_limit_call call = {.rx = rx, .tx = tx};
+
+	if (index >= machine->config.net.count)
+		return err_set(err, -ENOENT, "there is no network card %zu", index);
+	call.netdev = machine->net[index].netdev;
+	loop_call(machine->net[index].loop, net_limit_on_loop, &call);
+	return call.code < 0 ? err_set_errno(err, call.code, "network card %zu", index) : 0;
 }
 
 int machine_add_nets(struct machine *machine, struct err *err)
