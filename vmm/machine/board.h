@@ -26,6 +26,8 @@ struct board {
 	void (*gsi_set)(struct machine *machine, unsigned gsi, bool level);
 	/* Somebody presses the power button. */
 	void (*power_button)(struct machine *machine);
+	/* Somebody presses Ctrl-Alt-Del on the keyboard. 0 or -errno. */
+	int (*ctrl_alt_del)(struct machine *machine, struct err *err);
 };
 
 extern const struct board board_microvm;

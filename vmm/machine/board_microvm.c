@@ -266,7 +266,10 @@ static int microvm_add_keyboard(struct machine *machine, struct err *err)
 		.reset = microvm_on_reset,
 		.reset_opaque = machine,
 	};
-	int code = machine_keep_device(machine, i8042_create(&machine->device_env, &i8042, err), err);
+	int code;
+
+	machine->i8042 = i8042_create(&machine->device_env, &i8042, err);
+	code = machine_keep_device(machine, machine->i8042, err);
 
 	return code < 0
 		       ? code
@@ -398,6 +401,13 @@ static void microvm_power_button(struct machine *machine)
 	acpi_pm_power_button(machine->acpi_pm);
 }
 
+static int microvm_ctrl_alt_del(struct machine *machine, struct err *err)
+{
+	int code = i8042_ctrl_alt_del(machine->i8042);
+
+	return code < 0 ? err_set_errno(err, code, "the keyboard takes no keys now") : 0;
+}
+
 const struct board board_microvm = {
 	.name = "microvm",
 	.summary = "a small PC: ISA devices, APICs, ACPI and virtio",
@@ -407,4 +417,5 @@ const struct board board_microvm = {
 	.act_as_firmware = microvm_act_as_firmware,
 	.gsi_set = microvm_gsi_set,
 	.power_button = microvm_power_button,
+	.ctrl_alt_del = microvm_ctrl_alt_del,
 };

@@ -17,6 +17,7 @@
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/jit_choice.h"
 #include "vmm/machine/board.h"
+#include "vmm/machine/console_hub.h"
 #include "vmm/machine/parts.h"
 #include "vmm/machine/snapshot_parts.h"
 #include "vmm/machine/trace_choice.h"
@@ -195,6 +196,18 @@ struct chardev *machine_open_chardev(struct machine *machine, const char *spec, 
 	return chardev;
 }
 
+/* The first serial port has room for visitors. */
+static int builder_open_console(struct machine *machine, struct err *err)
+{
+	machine->console = console_hub_create(machine->loop, machine->chardev[0], err);
+	machine->chardev[0] = machine->console;
+	if (machine->console)
+		return 0;
+	machine->chardev_count--;
+	memmove(machine->chardev, machine->chardev + 1, machine->chardev_count * sizeof(machine->chardev[0]));
+	return -ENOMEM;
+}
+
 static int builder_add_chardevs(struct machine *machine, struct err *err)
 {
 	machine->chardev_env = (struct chardev_env){
@@ -206,7 +219,7 @@ static int builder_add_chardevs(struct machine *machine, struct err *err)
 		if (!machine_open_chardev(machine, machine->config.serial.item[i], err))
 			return err_prefix(err, "--serial %s", machine->config.serial.item[i]);
 	}
-	return 0;
+	return machine->chardev_count > 0 ? builder_open_console(machine, err) : 0;
 }
 
 int machine_keep_device(struct machine *machine, struct device *device, struct err *err)

@@ -44,6 +44,7 @@ struct loop *machine_loop(struct machine *machine);
 /* Requests, from any thread. They are carried out on the loop's thread, soon. */
 void machine_quit(struct machine *machine);
 void machine_reset(struct machine *machine);
+void machine_restart(struct machine *machine); /* a reset, with no_reboot as well */
 void machine_press_power_button(struct machine *machine);
 
 /*

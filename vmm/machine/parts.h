@@ -29,6 +29,7 @@ struct boot_x86_config;
 struct irq_router;
 struct loop_fd;
 struct machine_io_thread;
+struct netdev;
 struct machine_irqfds;
 struct machine_snapshot;
 
@@ -38,6 +39,7 @@ struct machine_snapshot;
 enum machine_request {
 	REQUEST_NONE,
 	REQUEST_RESET,
+	REQUEST_RESTART, /* a reset that no_reboot does not turn into an end */
 	REQUEST_TRIPLE_FAULT,
 	REQUEST_POWER_OFF,
 	REQUEST_EXIT,
@@ -106,6 +108,11 @@ struct machine_vcpu {
 	bool has_thread;
 };
 
+struct machine_net_part {
+	struct netdev *netdev; /* owned by the device; its loop's thread */
+	struct loop *loop;
+};
+
 struct machine_disk_part {
 	struct blockdev *blockdev;
 	struct device *device; /* kept among the devices, which are destroyed first */
@@ -140,7 +147,7 @@ struct machine {
 	size_t device_count;
 	struct device *pci_host; /* NULL: the machine has no PCI */
 	struct device *lapic, *pic, *ioapic, *pit, *ferr,
-		*acpi_pm;           /* those that host_x86.c and the board call by their own names */
+		*acpi_pm, *i8042;   /* those that host_x86.c and the board call by their own names */
 	enum accel_irqchip irqchip; /* where the interrupt controllers are while the guest runs */
 	pthread_rwlock_t intr_gate; /* with the router's lock: guards intr_home; message senders read */
 	bool intr_home; /* the state of all controllers is in the devices: vCPUs parked, pins silent */
@@ -156,10 +163,13 @@ struct machine {
 
 	struct machine_disk_part disk[MACHINE_DISKS_MAX]; /* in the order of config.disks */
 	size_t disk_count;
+	struct machine_net_part net[OPTION_LIST_MAX]; /* in the order of config.net */
+	struct device *balloon;                       /* NULL: there is none */
 
 	struct chardev_env chardev_env;
 	struct chardev *chardev[MACHINE_SERIAL_MAX + MACHINE_CONSOLE_MAX]; /* serial ports' first */
 	size_t chardev_count;
+	struct chardev *console; /* the first of them: a console hub; NULL: there is none */
 
 	struct machine_side side[MACHINE_SIDES]; /* 0: that which the machine was made with */
 	unsigned active_side;                    /* main thread; the fields above are its */

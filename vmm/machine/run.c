@@ -55,6 +55,11 @@ void machine_reset(struct machine *machine)
 	machine_run_request(machine, REQUEST_RESET, 0);
 }
 
+void machine_restart(struct machine *machine)
+{
+	machine_run_request(machine, REQUEST_RESTART, 0);
+}
+
 void machine_press_power_button(struct machine *machine)
 {
 	pthread_mutex_lock(&machine->run.lock);
@@ -178,6 +183,7 @@ static void run_handle(struct machine *machine, enum machine_request request, ui
 	switch (request) {
 	case REQUEST_NONE: return;
 	case REQUEST_RESET: run_on_reset(machine); return;
+	case REQUEST_RESTART: run_restart(machine); return;
 	case REQUEST_TRIPLE_FAULT: run_on_triple_fault(machine); return;
 	case REQUEST_POWER_OFF:
 		log_info("the guest switched the machine off");
