@@ -127,6 +127,24 @@ const struct cli_command cli_commands[] = {
 		.run = command_bench,
 	},
 	{
+		.name = "serve",
+		.summary = "serve Firecracker's API on a unix socket",
+		.arguments = "[--api-sock PATH] [OPTION]...",
+		.description =
+			"Waits for requests that configure and start one virtual machine, and serves it "
+			"until it ends. The requests are Firecracker's; what that does not have is below "
+			"/vmmctl. Options of the machine are what the requests start from. Under the "
+			"name `firecracker` the program takes Firecracker's own command line.",
+		.options = {serve_options_table, machine_options},
+		.example =
+			{
+				{"vmmctl serve --api-sock /tmp/vm.sock", "A socket that waits for requests."},
+				{"vmmctl serve --no-api --config-file vm.json",
+				 "A machine from a configuration file of Firecracker's."},
+			},
+		.run = command_serve,
+	},
+	{
 		.name = "probe",
 		.summary = "tell what this host can do",
 		.arguments = "",

@@ -24,6 +24,10 @@ int command_boot(const struct cli_command *command, int argc, char **argv);
 int command_run(const struct cli_command *command, int argc, char **argv);
 /* vmm/bench/command_bench.c, likewise. */
 int command_bench(const struct cli_command *command, int argc, char **argv);
+/* api/firecracker.c, which stands above this folder: `vmmctl serve`, and the program called firecracker. */
+extern const struct option serve_options_table[];
+int command_serve(const struct cli_command *command, int argc, char **argv);
+int firecracker_main(int argc, char **argv);
 int command_probe(const struct cli_command *command, int argc, char **argv);
 int command_version(const struct cli_command *command, int argc, char **argv);
 int command_help(const struct cli_command *command, int argc, char **argv);

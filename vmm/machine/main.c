@@ -5,6 +5,7 @@
 
 #include "vmm/base/err.h"
 #include "vmm/machine/cli.h"
+#include "vmm/machine/commands.h"
 
 static int main_unknown_command(const char *name)
 {
@@ -22,11 +23,21 @@ static int main_unknown_command(const char *name)
 	return cli_usage_error(NULL, &err);
 }
 
+/* Under this name, whatever the folder, the program takes that one's command line. */
+static bool main_is_firecracker(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return path && strcmp(slash ? slash + 1 : path, "firecracker") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct cli_command *command;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	if (main_is_firecracker(argv[0]))
+		return firecracker_main(argc, argv);
 	if (!name) {
 		cli_print_overview(stderr);
 		return CLI_USAGE;
