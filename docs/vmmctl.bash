@@ -386,6 +386,13 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--log)
+		mapfile -t COMPREPLY < <(compgen -W 'in_asm out_asm op int mmu' -- "$word")
+		return ;;
+	--log-file)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--log-level)
 		mapfile -t COMPREPLY < <(compgen -W 'off error warning info debug trace' -- "$word")
 		return ;;
@@ -394,7 +401,7 @@ _vmmctl() {
 	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --print-config --help' ;;
 	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
-	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log-level' ;;
+	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;
