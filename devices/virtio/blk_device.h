@@ -29,5 +29,5 @@ struct virtio_blk {
 		throttled;
 };
 
-/* The backend has come to the end of what it has to tell for now. */
+/* The backend has come to the end of what it has to tell. */
 void blk_on_batch_end(void *opaque);

@@ -77,38 +77,6 @@ static const struct option_choice config_virtio_rings[] = {
 	{NULL, NULL},
 };
 
-static const struct option config_rng_fields[] = {
-	{.path = "source",
-	 .type = OPTION_PATH,
-	 .offset = offsetof(struct machine_rng, source),
-	 .metavar = "FILE",
-	 .help = "The file that the bytes are read from"},
-	{.path = "bps",
-	 .type = OPTION_SIZE,
-	 .offset = offsetof(struct machine_rng, bytes_per_s),
-	 .metavar = "SIZE",
-	 .help = "At most so many bytes a second; a plain number is MiB",
-	 .default_text = "no limit"},
-	{.path = "iops",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct machine_rng, requests_per_s),
-	 .metavar = "N",
-	 .help = "At most so many requests a second",
-	 .default_text = "no limit",
-	 .max = UINT32_MAX},
-	{.path = "byte_bucket",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct machine_rng, byte_bucket),
-	 .metavar = "SIZE/MS[+BURST]",
-	 .help = "Instead of bps: SIZE bytes in MS milliseconds, and BURST bytes more, once"},
-	{.path = "request_bucket",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct machine_rng, request_bucket),
-	 .metavar = "N/MS[+BURST]",
-	 .help = "Instead of iops: N requests in MS milliseconds, and BURST more, once"},
-	{.path = NULL},
-};
-
 static const struct option config_module_fields[] = {
 	{.path = "path", .type = OPTION_PATH, .offset = offsetof(struct machine_module, path)},
 	{.path = "cmdline", .type = OPTION_STRING, .offset = offsetof(struct machine_module, cmdline)},
@@ -309,7 +277,7 @@ const struct option machine_options[] = {
 		 "of "
 		 "/dev/urandom",
 	 .implied = "/dev/urandom",
-	 .element = config_rng_fields,
+	 .element = machine_rng_fields,
 	 .element_size = sizeof(struct machine_rng),
 	 .keyed = true},
 	{.path = "shares",

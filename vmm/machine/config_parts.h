@@ -27,7 +27,8 @@ int config_check_vhost_users(const struct option_records *records, bool is_fs, s
 int config_check_vsock(const struct machine_config *config, struct err *err);
 int config_check_shares(const struct machine_config *config, struct err *err);
 
-/* virtio_balloon.c, virtio_console.c, virtio_pmem.c */
+/* virtio_balloon.c, virtio_console.c, virtio_pmem.c, virtio_rng.c */
 extern const struct option machine_balloon_fields[];
 extern const struct option machine_console_fields[];
 extern const struct option machine_pmem_fields[];
+extern const struct option machine_rng_fields[];

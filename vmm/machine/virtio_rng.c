@@ -5,7 +5,40 @@
 #include "devices/virtio/rng.h"
 #include "vmm/base/err.h"
 #include "vmm/base/rate_limit.h"
+#include "vmm/machine/config_parts.h"
 #include "vmm/machine/parts.h"
+
+const struct option machine_rng_fields[] = {
+	{.path = "source",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct machine_rng, source),
+	 .metavar = "FILE",
+	 .help = "The file that the bytes are read from"},
+	{.path = "bps",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct machine_rng, bytes_per_s),
+	 .metavar = "SIZE",
+	 .help = "At most so many bytes a second; a plain number is MiB",
+	 .default_text = "no limit"},
+	{.path = "iops",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct machine_rng, requests_per_s),
+	 .metavar = "N",
+	 .help = "At most so many requests a second",
+	 .default_text = "no limit",
+	 .max = UINT32_MAX},
+	{.path = "byte_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_rng, byte_bucket),
+	 .metavar = "SIZE/MS[+BURST]",
+	 .help = "Instead of bps: SIZE bytes in MS milliseconds, and BURST bytes more, once"},
+	{.path = "request_bucket",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct machine_rng, request_bucket),
+	 .metavar = "N/MS[+BURST]",
+	 .help = "Instead of iops: N requests in MS milliseconds, and BURST more, once"},
+	{.path = NULL},
+};
 
 int machine_add_rngs(struct machine *machine, struct err *err)
 {
