@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases  # noqa: E402
 import disk_cases  # noqa: E402,F401  pylint: disable=unused-import
 import device_cases  # noqa: E402,F401  pylint: disable=unused-import
+import float_cases  # noqa: E402,F401  pylint: disable=unused-import
 import virtio_cases  # noqa: E402,F401  pylint: disable=unused-import
 import run_cases  # noqa: E402,F401  pylint: disable=unused-import
 import system_cases  # noqa: E402,F401  pylint: disable=unused-import
