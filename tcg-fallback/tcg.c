@@ -17,6 +17,7 @@
 #include "tcg-fallback/x86/native.h"
 #include "tcg-fallback/x86/xsave.h"
 #include "vmm/base/err.h"
+#include "vmm/base/log.h"
 #include "vmm/core/gmem.h"
 
 _Static_assert((int)X86_FEATURE_WORDS == (int)X86_WORD_COUNT, "feature words are numbered alike");
@@ -97,9 +98,7 @@ static int tcg_probe(struct err *err)
 /* The engine's own and what it can have the host execute. */
 static void tcg_feature_words(uint32_t words[X86_WORD_COUNT])
 {
-	uint32_t needed[X86_WORD_COUNT];
-
-	x86_native_features(needed, words, NULL);
+	x86_native_features(words);
 	for (size_t i = 0; i < sizeof(tcg_features) / sizeof(tcg_features[0]); i++)
 		words[tcg_features[i] / 32] |= 1u << (tcg_features[i] % 32);
 }
@@ -136,6 +135,7 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 {
 	const struct accel_host *host = config->host;
 	struct accel_vm *vm = calloc(1, sizeof(*vm));
+	uint32_t native[X86_WORD_COUNT];
 
 	if (!vm) {
 		err_set_errno(err, -ENOMEM, "tcg");
@@ -154,6 +154,8 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 		.cr8_write = host->cr8_write,
 		.ferr = host->ferr,
 	};
+	if (!x86_native_features(native))
+		log_warning("tcg: the host refuses executable memory, so there is no AVX");
 	vm->engine = x86_vm_create(config->cpu_count, &vm->host);
 	if (!vm->engine)
 		err_set_errno(err, -ENOMEM, "tcg: %u CPUs", config->cpu_count);

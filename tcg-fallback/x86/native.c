@@ -64,24 +64,17 @@ static bool host_runs_code(void)
 	return true;
 }
 
-void x86_native_features(uint32_t needed[X86_FEATURE_WORDS], uint32_t present[X86_FEATURE_WORDS],
-			 bool *refused)
+bool x86_native_features(uint32_t present[X86_FEATURE_WORDS])
 {
 	uint32_t host[X86_FEATURE_WORDS];
 	const bool runs = host_runs_code();
 
 	host_words(host);
-	memset(needed, 0, X86_FEATURE_WORDS * sizeof(needed[0]));
 	memset(present, 0, X86_FEATURE_WORDS * sizeof(present[0]));
-	for (size_t i = 0; i < FEATURE_COUNT; i++) {
-		const unsigned word = native_features[i] / 32u;
-		const uint32_t bit = 1u << native_features[i] % 32u;
-
-		needed[word] |= bit;
-		present[word] |= runs ? host[word] & bit : 0;
-	}
-	if (refused)
-		*refused = !runs;
+	for (size_t i = 0; runs && i < FEATURE_COUNT; i++)
+		present[native_features[i] / 32u] |=
+			host[native_features[i] / 32u] & 1u << native_features[i] % 32u;
+	return runs || !host[0];
 }
 
 bool x86_native_create(struct x86_cpu *cpu)

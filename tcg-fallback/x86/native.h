@@ -12,10 +12,9 @@
 
 #include "tcg-fallback/x86/insn.h"
 
-/* Which feature bits native.c needs the host for, and of these what the host has: words as in feature.h.
- * All zero where the host executes none of it, or refuses executable memory (*refused, which may be NULL). */
-void x86_native_features(uint32_t needed[X86_FEATURE_WORDS], uint32_t present[X86_FEATURE_WORDS],
-			 bool *refused);
+/* What the host executes of it: words as in feature.h, all zero where that is nothing. False: it would, and
+ * refuses executable memory. */
+bool x86_native_features(uint32_t present[X86_FEATURE_WORDS]);
 
 /* Gives the CPU, whose features are known, what it needs to execute them. False: no memory. cpu->native stays
  * NULL where none is needed, or the host lacks it: then such instructions are unknown ones. */

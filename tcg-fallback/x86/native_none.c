@@ -5,13 +5,10 @@
 #include "insn_gen.h"
 #include "tcg-fallback/x86/native.h"
 
-void x86_native_features(uint32_t needed[X86_FEATURE_WORDS], uint32_t present[X86_FEATURE_WORDS],
-			 bool *refused)
+bool x86_native_features(uint32_t present[X86_FEATURE_WORDS])
 {
-	memset(needed, 0, X86_FEATURE_WORDS * sizeof(needed[0]));
 	memset(present, 0, X86_FEATURE_WORDS * sizeof(present[0]));
-	if (refused)
-		*refused = false;
+	return true;
 }
 
 bool x86_native_create(struct x86_cpu *cpu)

@@ -372,7 +372,8 @@ static void test_check_names_flag_and_path(void **state)
 		{"--kernel k --serial null --serial null --serial null",
 		 "--serial (serial): 3 serial ports are asked for: the board has 2"},
 		{"--kernel k --cpu i486",
-		 "--cpu (machine.cpu): no CPU model \"i486\": there are x86-64, x86-64-v2, max"},
+		 "--cpu (machine.cpu): no CPU model \"i486\": "
+		 "there are auto, x86-64, x86-64-v2, x86-64-v3, max"},
 		{"--kernel k --machine q35", "--machine (machine.board): no board \"q35\": there is microvm"},
 		{"--kernel k --accel xen",
 		 "--accel (machine.accel): no accelerator \"xen\": there are auto, fake"},

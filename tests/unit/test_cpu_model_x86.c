@@ -63,7 +63,7 @@ static void test_unknown_model_names_those_there_are(void **state)
 	struct err err = {0};
 
 	assert_null(x86_cpu_model_find("pentium", &err));
-	assert_non_null(strstr(err.message, "x86-64, x86-64-v2, max"));
+	assert_non_null(strstr(err.message, "auto, x86-64, x86-64-v2, x86-64-v3, max"));
 	for (size_t i = 0; x86_cpu_model_at(i); i++)
 		assert_ptr_equal(x86_cpu_model_find(x86_cpu_model_name(x86_cpu_model_at(i)), NULL),
 				 x86_cpu_model_at(i));
@@ -96,9 +96,32 @@ static void test_models_differ_as_they_say(void **state)
 	table = build("x86-64-v2", &capabilities, 0, 1);
 	assert_true(leaf(&table, 1, 0)->ecx & 1u << 20);
 	assert_false(leaf(&table, 1, 0)->ecx & 1u << 28); /* AVX */
+	table = build("x86-64-v3", &capabilities, 0, 1);
+	assert_true(leaf(&table, 1, 0)->ecx & 1u << 28);
+	assert_true(leaf(&table, 7, 0)->ebx & 1u << 5);   /* AVX2 */
+	assert_false(leaf(&table, 7, 0)->ebx & 1u << 16); /* AVX-512 */
+	assert_int_equal(leaf(&table, 0xd, 0)->eax, 7);   /* neither its state nor PKRU's */
+	assert_int_equal(leaf(&table, 0xd, 0)->ecx, 576 + 256);
+	assert_int_equal(leaf(&table, 0xd, 1)->eax & 15, 15);
 	table = build("max", &capabilities, 0, 1);
 	assert_true(leaf(&table, 1, 0)->ecx & 1u << 28);
 	assert_non_null(find(&table, 0xd, 0));
+}
+
+static void test_auto_is_the_best_level_that_fits(void **state)
+{
+	struct x86_cpu_capabilities capabilities = everything();
+	struct err err = {0};
+
+	assert_string_equal(x86_cpu_model_name(x86_cpu_model_resolve("auto", &capabilities, &err)),
+			    "x86-64-v3");
+	capabilities.feature[X86_WORD_7_EBX] &= ~(1u << 5);
+	assert_string_equal(x86_cpu_model_name(x86_cpu_model_resolve("auto", &capabilities, &err)),
+			    "x86-64-v2");
+	/* A name stays what it is: whether it can be had is said when it is built. */
+	assert_string_equal(x86_cpu_model_name(x86_cpu_model_resolve("x86-64-v3", &capabilities, &err)),
+			    "x86-64-v3");
+	assert_null(x86_cpu_model_resolve("i486", &capabilities, &err));
 }
 
 /* What an accelerator cannot execute must not appear, whatever the model wants. */
@@ -281,6 +304,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_model_names_those_there_are),
 		cmocka_unit_test(test_missing_features_are_named),
 		cmocka_unit_test(test_models_differ_as_they_say),
+		cmocka_unit_test(test_auto_is_the_best_level_that_fits),
 		cmocka_unit_test(test_capabilities_are_a_mask),
 		cmocka_unit_test(test_xsave_follows_the_features),
 		cmocka_unit_test(test_topology),

@@ -23,6 +23,7 @@
 #define CPU_SIGNATURE         0x000106cau
 #define CPUID_CRYSTAL_HZ_MAX  4000000000u /* leaf 0x15 has 32 bits */
 #define CPUID_HYPERVISOR_LAST 0x40000010u
+#define XCR0_LEVEL_3          7ull /* x87, SSE, AVX */
 
 /* What CPUID gives for each component of XSAVE in the standard format. SDM vol. 1, 13.5. */
 static const struct {
@@ -37,6 +38,7 @@ struct x86_cpu_model {
 	const char *summary;
 	uint32_t required[X86_WORD_COUNT]; /* an accelerator without one of these is refused */
 	uint32_t wanted[X86_WORD_COUNT];   /* taken when the accelerator has them */
+	uint64_t components;               /* of XCR0, taken likewise */
 };
 
 /* psABI levels. x86-64: FPU TSC MSR PAE CX8 APIC(platform) SEP PGE CMOV PAT CLFSH MMX FXSR SSE SSE2, SYSCALL
@@ -48,11 +50,21 @@ struct x86_cpu_model {
 /* x86-64-v2: SSE3 SSSE3 CMPXCHG16B SSE4.1 SSE4.2 POPCNT, LAHF in 64-bit mode. */
 #define LEVEL_2_ECX      (BIT(0) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(23))
 #define LEVEL_2_EXT1_ECX BIT(0)
+/* x86-64-v3: FMA MOVBE XSAVE (which OSXSAVE stands for) AVX F16C, BMI1 AVX2 BMI2, LZCNT. */
+#define LEVEL_3_ECX      (BIT(12) | BIT(22) | BIT(26) | BIT(28) | BIT(29))
+#define LEVEL_3_7_EBX    (BIT(3) | BIT(5) | BIT(8))
+#define LEVEL_3_EXT1_ECX BIT(5)
+/* Taken with level 3: what software looks for one by one where it finds AVX2. AES PCLMULQDQ, ADX SHA,
+ * GFNI VAES VPCLMULQDQ, and the ways in which a kernel saves less: XSAVEOPT XSAVEC XGETBV1 XSAVES. */
+#define WITH_LEVEL_3_ECX   (BIT(1) | BIT(25))
+#define WITH_LEVEL_3_7_EBX (BIT(19) | BIT(29))
+#define WITH_LEVEL_3_7_ECX (BIT(8) | BIT(9) | BIT(10))
+#define WITH_LEVEL_3_D_1   (BIT(0) | BIT(1) | BIT(2) | BIT(3))
 
 /*
  * Platform features of every model: what makes an operating system's own work cheaper, or what it expects of
- * any PC. SMAP, LA57, PKU and XSAVE are left to `max`: each costs the kernel instructions or memory accesses
- * that buy nothing here.
+ * any PC. SMAP, LA57 and PKU are left to `max`: each costs the kernel instructions or memory accesses that
+ * buy nothing here. XSAVE comes with AVX.
  */
 #define PLATFORM_1_ECX                                                                                       \
 	(BIT(13) | BIT(17) | BIT(21) | BIT(24) | BIT(30)) /* CX16 PCID X2APIC TSC_DEADLINE RDRAND */
@@ -89,6 +101,23 @@ static const struct x86_cpu_model x86_cpu_models[] = {
 		.wanted = {PLATFORM_WANTED},
 	},
 	{
+		.name = "x86-64-v3",
+		.summary = "psABI level 3: AVX2, FMA, F16C, BMI2, and AES, SHA, GFNI where they are",
+		.required = {[X86_WORD_1_EDX] = LEVEL_1_EDX,
+			     [X86_WORD_EXT1_EDX] = LEVEL_1_EXT1_EDX,
+			     [X86_WORD_1_ECX] = LEVEL_2_ECX | LEVEL_3_ECX,
+			     [X86_WORD_7_EBX] = LEVEL_3_7_EBX,
+			     [X86_WORD_EXT1_ECX] = LEVEL_2_EXT1_ECX | LEVEL_3_EXT1_ECX},
+		.wanted = {[X86_WORD_1_ECX] = PLATFORM_1_ECX | WITH_LEVEL_3_ECX,
+			   [X86_WORD_1_EDX] = PLATFORM_1_EDX,
+			   [X86_WORD_7_EBX] = PLATFORM_7_EBX | WITH_LEVEL_3_7_EBX,
+			   [X86_WORD_7_ECX] = PLATFORM_7_ECX | WITH_LEVEL_3_7_ECX,
+			   [X86_WORD_7_EDX] = PLATFORM_7_EDX,
+			   [X86_WORD_D_1_EAX] = WITH_LEVEL_3_D_1,
+			   [X86_WORD_EXT1_EDX] = PLATFORM_EXT1_EDX},
+		.components = XCR0_LEVEL_3,
+	},
+	{
 		.name = "max",
 		.summary = "everything that the accelerator can execute",
 		.required = {[X86_WORD_1_EDX] = LEVEL_1_EDX, [X86_WORD_EXT1_EDX] = LEVEL_1_EXT1_EDX},
@@ -104,6 +133,7 @@ static const struct x86_cpu_model x86_cpu_models[] = {
 			   [X86_WORD_EXT7_EDX] = ~0u,
 			   [X86_WORD_EXT8_EBX] = ~0u,
 			   [X86_WORD_EXT21_EAX] = ~0u},
+		.components = ~0ull,
 	},
 };
 
@@ -126,12 +156,12 @@ const char *x86_cpu_model_summary(const struct x86_cpu_model *model)
 
 const struct x86_cpu_model *x86_cpu_model_find(const char *name, struct err *err)
 {
-	char names[128] = "";
+	char names[128] = X86_CPU_MODEL_AUTO;
 
 	for (size_t i = 0; i < MODEL_COUNT; i++) {
 		if (strcmp(name, x86_cpu_models[i].name) == 0)
 			return &x86_cpu_models[i];
-		text_append(names, sizeof(names), "%s%s", i > 0 ? ", " : "", x86_cpu_models[i].name);
+		text_append(names, sizeof(names), ", %s", x86_cpu_models[i].name);
 	}
 	err_set(err, -EINVAL, "no CPU model \"%s\": there are %s", name, names);
 	return NULL;
@@ -143,14 +173,17 @@ static const struct {
 	uint8_t bit;
 	const char *name;
 } x86_feature_names[] = {
-	{X86_WORD_1_EDX, 0, "fpu"},     {X86_WORD_1_EDX, 3, "pse"},         {X86_WORD_1_EDX, 4, "tsc"},
-	{X86_WORD_1_EDX, 5, "msr"},     {X86_WORD_1_EDX, 6, "pae"},         {X86_WORD_1_EDX, 8, "cx8"},
-	{X86_WORD_1_EDX, 13, "pge"},    {X86_WORD_1_EDX, 15, "cmov"},       {X86_WORD_1_EDX, 23, "mmx"},
-	{X86_WORD_1_EDX, 24, "fxsr"},   {X86_WORD_1_EDX, 25, "sse"},        {X86_WORD_1_EDX, 26, "sse2"},
-	{X86_WORD_1_ECX, 0, "sse3"},    {X86_WORD_1_ECX, 9, "ssse3"},       {X86_WORD_1_ECX, 13, "cx16"},
-	{X86_WORD_1_ECX, 19, "sse4.1"}, {X86_WORD_1_ECX, 20, "sse4.2"},     {X86_WORD_1_ECX, 23, "popcnt"},
-	{X86_WORD_EXT1_ECX, 0, "lahf"}, {X86_WORD_EXT1_EDX, 11, "syscall"}, {X86_WORD_EXT1_EDX, 20, "nx"},
-	{X86_WORD_EXT1_EDX, 29, "lm"},
+	{X86_WORD_1_EDX, 0, "fpu"},      {X86_WORD_1_EDX, 3, "pse"},         {X86_WORD_1_EDX, 4, "tsc"},
+	{X86_WORD_1_EDX, 5, "msr"},      {X86_WORD_1_EDX, 6, "pae"},         {X86_WORD_1_EDX, 8, "cx8"},
+	{X86_WORD_1_EDX, 13, "pge"},     {X86_WORD_1_EDX, 15, "cmov"},       {X86_WORD_1_EDX, 23, "mmx"},
+	{X86_WORD_1_EDX, 24, "fxsr"},    {X86_WORD_1_EDX, 25, "sse"},        {X86_WORD_1_EDX, 26, "sse2"},
+	{X86_WORD_1_ECX, 0, "sse3"},     {X86_WORD_1_ECX, 9, "ssse3"},       {X86_WORD_1_ECX, 13, "cx16"},
+	{X86_WORD_1_ECX, 19, "sse4.1"},  {X86_WORD_1_ECX, 20, "sse4.2"},     {X86_WORD_1_ECX, 23, "popcnt"},
+	{X86_WORD_EXT1_ECX, 0, "lahf"},  {X86_WORD_EXT1_EDX, 11, "syscall"}, {X86_WORD_EXT1_EDX, 20, "nx"},
+	{X86_WORD_EXT1_EDX, 29, "lm"},   {X86_WORD_1_ECX, 12, "fma"},        {X86_WORD_1_ECX, 22, "movbe"},
+	{X86_WORD_1_ECX, 26, "xsave"},   {X86_WORD_1_ECX, 28, "avx"},        {X86_WORD_1_ECX, 29, "f16c"},
+	{X86_WORD_7_EBX, 3, "bmi1"},     {X86_WORD_7_EBX, 5, "avx2"},        {X86_WORD_7_EBX, 8, "bmi2"},
+	{X86_WORD_EXT1_ECX, 5, "lzcnt"},
 };
 
 static int x86_model_check(const struct x86_cpu_model *model, const struct x86_cpu_capabilities *capabilities,
@@ -170,6 +203,17 @@ static int x86_model_check(const struct x86_cpu_model *model, const struct x86_c
 		return err_set(err, -ENOTSUP, "CPU model %s needs features that the accelerator lacks:%s",
 			       model->name, missing);
 	return 0;
+}
+
+const struct x86_cpu_model *
+x86_cpu_model_resolve(const char *name, const struct x86_cpu_capabilities *capabilities, struct err *err)
+{
+	const struct x86_cpu_model *v3 = x86_cpu_model_find("x86-64-v3", NULL);
+	struct err ignored;
+
+	if (strcmp(name, X86_CPU_MODEL_AUTO) != 0)
+		return x86_cpu_model_find(name, err);
+	return x86_model_check(v3, capabilities, &ignored) == 0 ? v3 : x86_cpu_model_find("x86-64-v2", err);
 }
 
 /* What the leaves are made from. */
@@ -463,7 +507,7 @@ static void x86_build_select(struct x86_build *build, const struct x86_cpu_model
 		build->xcr0 = 0;
 		return;
 	}
-	build->xcr0 = build->capabilities->xcr0;
+	build->xcr0 = build->capabilities->xcr0 & model->components;
 	if (!(build->feature[X86_WORD_7_ECX] & BIT(3))) /* PKU */
 		build->xcr0 &= ~(1ull << 9);
 	if (!(build->feature[X86_WORD_1_ECX] & BIT(28))) /* AVX */

@@ -73,6 +73,13 @@ struct x86_cpu_model;
 
 /* The model of this name, or NULL with err naming the models there are. */
 const struct x86_cpu_model *x86_cpu_model_find(const char *name, struct err *err);
+/*
+ * Likewise; "auto" is x86-64-v3 where the accelerator has it, else x86-64-v2. This is the one place that says
+ * so: what a guest was given stays its model, by name, in snapshots and everywhere else.
+ */
+#define X86_CPU_MODEL_AUTO "auto"
+const struct x86_cpu_model *
+x86_cpu_model_resolve(const char *name, const struct x86_cpu_capabilities *capabilities, struct err *err);
 const char *x86_cpu_model_name(const struct x86_cpu_model *model);
 const char *x86_cpu_model_summary(const struct x86_cpu_model *model); /* one line for --help */
 const struct x86_cpu_model *x86_cpu_model_at(size_t index);           /* NULL past the end */

@@ -15,6 +15,7 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_side.h"
 #include "vmm/machine/accel_switch.h"
+#include "vmm/machine/cpu_choice.h"
 #include "vmm/machine/jit_choice.h"
 #include "vmm/machine/board.h"
 #include "vmm/machine/console_hub.h"
@@ -60,7 +61,8 @@ static int builder_add_accel(struct machine *machine, struct err *err)
 	if (!machine->accel->vcpu_tsc_to_monotonic_ns)
 		machine->capabilities.feature[X86_WORD_1_ECX] &= ~X86_LEAF1_ECX_TSC_DEADLINE;
 	machine_host_init(machine);
-	if (accel_switch_prepare(machine, err) < 0)
+	if (accel_switch_prepare(machine, err) < 0 ||
+	    cpu_choice_resolve(&machine->config, &machine->capabilities, err) < 0)
 		return err->code;
 	return machine->restoring ? snapshot_restore_capabilities(machine, err) : 0;
 }

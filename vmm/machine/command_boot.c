@@ -19,6 +19,7 @@
 #include "vmm/base/loop.h"
 #include "vmm/machine/commands.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/cpu_choice.h"
 #include "vmm/machine/machine.h"
 
 struct boot_signals {
@@ -121,12 +122,17 @@ static int boot_with_signals(const struct machine_config *config)
 	return status;
 }
 
-static int boot_print_config(const struct machine_config *config)
+/* With the CPU model that this host would give; where it would give none, "auto" says all that is known. */
+static int boot_print_config(struct machine_config *config)
 {
+	struct err ignored;
+	const bool resolved = cpu_choice_resolve_here(config, &ignored) == 0;
 	json_t *json = option_to_json(machine_options, config);
 	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
 	int status = text && puts(text) >= 0 && fflush(stdout) == 0 ? CLI_OK : CLI_FAILURE;
 
+	if (!resolved)
+		log_warning("machine.cpu: %s", ignored.message);
 	free(text);
 	json_decref(json);
 	return status;

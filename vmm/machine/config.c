@@ -39,8 +39,10 @@ static const struct option_choice config_log_levels[] = {
 /* For help and completion; the check asks the tables of models, boards, accelerators and backends themselves.
  */
 static const struct option_choice config_cpu_models[] = {
+	{"auto", "x86-64-v3 where the accelerator has it, else x86-64-v2"},
 	{"x86-64", NULL},
 	{"x86-64-v2", NULL},
+	{"x86-64-v3", NULL},
 	{"max", NULL},
 	{NULL, NULL},
 };
@@ -146,7 +148,7 @@ const struct option machine_options[] = {
 	 .offset = offsetof(struct machine_config, cpu_model),
 	 .metavar = "MODEL",
 	 .help = "The CPU model that the guest sees: x86-64 is the baseline, max everything there is",
-	 .default_text = "x86-64-v2",
+	 .default_text = "auto",
 	 .choice = config_cpu_models},
 	{.path = "machine.accel",
 	 .flag = "--accel",
@@ -442,7 +444,7 @@ int machine_config_init(struct machine_config *config, struct err *err)
 		.io_threads = 1,
 		.log_level = LOG_WARNING,
 		.board = strdup("microvm"),
-		.cpu_model = strdup("x86-64-v2"),
+		.cpu_model = strdup(X86_CPU_MODEL_AUTO),
 		.accel = strdup("auto"),
 		.jit = strdup("on"),
 	};
@@ -561,7 +563,7 @@ int machine_config_check(const struct machine_config *config, struct err *err)
 		return config_wrong("disks", err);
 	if (config_check_net(config, err) < 0)
 		return config_wrong("net", err);
-	if (!x86_cpu_model_find(config->cpu_model, err))
+	if (strcmp(config->cpu_model, X86_CPU_MODEL_AUTO) != 0 && !x86_cpu_model_find(config->cpu_model, err))
 		return config_wrong("machine.cpu", err);
 	if (!board_find(config->board, err))
 		return config_wrong("machine.board", err);
