@@ -239,8 +239,9 @@ static int fetch_locked(const struct fetch_options *options, struct fetch_paths 
 	fetch_path(current, "%s/%s/%s", paths->kernels, options->flavour->name, STORE_KERNEL);
 	if (!options->update && access(current, R_OK) == 0)
 		return 0;
-	fetch_path(paths->work, "%s/.fetch-XXXXXX", paths->kernels);
-	if (!mkdtemp(paths->work))
+	fetch_path(paths->work, "%s/.fetch", paths->kernels);
+	fetch_remove_tree(paths->work); /* of one that was interrupted */
+	if (mkdir(paths->work, 0700) < 0)
 		return err_set_errno(err, -errno, "%s", paths->work);
 	code = download_begin(err);
 	if (code == 0) {

@@ -4,7 +4,7 @@
 vmmctl as its users meet it: arguments, exit statuses, the terminal, signals. Runs vmmctl-fake, whose guests are programs
 of one-letter instructions (tests/unit/fake_accel.h).
 
-    test_cli.py VMMCTL_FAKE SOURCE_FOLDER
+    test_cli.py VMMCTL_FAKE SOURCE_FOLDER VMMCTL_FETCH
 """
 import fcntl
 import json
@@ -20,6 +20,7 @@ import time
 import unittest
 
 VMMCTL = ""
+FETCH = ""
 SOURCE = ""
 TIMEOUT_S = 60  # what takes longer hangs, however busy the host
 POWER_OFF = b"w\x04\x06\x00\x34l"
@@ -94,6 +95,19 @@ class Arguments(Case):
         self.assertEqual(result.returncode, 1)
         self.assertIn(self.path("none"), result.stderr)
         self.assertIn("No such file", result.stderr)
+
+
+class Fetching(Case):
+    def test_what_an_interrupted_fetch_left_is_removed(self):
+        left = self.path("vmmctl/kernels/.fetch")
+        os.makedirs(left)
+        with open(os.path.join(left, "package.deb"), "wb") as file:
+            file.write(b"half of it")
+        result = subprocess.run([FETCH, "--mirror", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=TIMEOUT_S,
+                                check=False, env={**os.environ, "XDG_CACHE_HOME": self.path("")})
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("127.0.0.1", result.stderr)
+        self.assertEqual(os.listdir(self.path("vmmctl/kernels")), [".lock"])
 
 
 class Configuration(Case):
@@ -335,8 +349,8 @@ class Completion(Case):
 
 
 def main():
-    global VMMCTL, SOURCE
-    VMMCTL, SOURCE = os.path.abspath(sys.argv[1]), sys.argv[2]
+    global VMMCTL, SOURCE, FETCH
+    VMMCTL, SOURCE, FETCH = os.path.abspath(sys.argv[1]), sys.argv[2], os.path.abspath(sys.argv[3])
     program = unittest.main(argv=sys.argv[:1], exit=False, verbosity=2)
     result = program.result
     bad = len(result.failures) + len(result.errors)

@@ -63,7 +63,7 @@ static void run_on_timeout(void *opaque)
 
 	if (run->has_status)
 		return;
-	log_warning("the command has run for %u s (--timeout): its virtual machine is ended",
+	log_warning("%u s are over (--timeout): the virtual machine is ended",
 		    run->plan.options->timeout_s);
 	run_on_end(run, RUN_TIMED_OUT);
 }
