@@ -354,6 +354,7 @@ void machine_destroy(struct machine *machine)
 	}
 	machine_close_disks(machine);
 	free(machine->board_state);
+	free(machine->switching);
 	free(machine->pausing.clock);
 	if (machine->pausing.uffd >= 0)
 		close(machine->pausing.uffd);

@@ -83,16 +83,26 @@ static int snapshot_save_parts(struct machine *machine, json_t *root, struct err
 	return code;
 }
 
-static int snapshot_save_state(struct machine *machine, const char *path, struct err *err)
+json_t *snapshot_state_to_json(struct machine *machine, struct err *err)
 {
 	json_t *root = json_pack("{s:s, s:o, s:o, s:o}", "vmmctl", VMMCTL_VERSION, "config",
 				 option_to_json(machine_options, &machine->config), "capabilities",
 				 snapshot_capabilities_to_json(&machine->capabilities), "memory",
 				 snapshot_memory_to_json(machine));
-	int code = root ? snapshot_save_parts(machine, root, err) : err_set(err, -ENOMEM, "no memory");
 
-	if (code == 0)
-		code = snapshot_file_write(path, root, err);
+	if (!root)
+		err_set(err, -ENOMEM, "no memory");
+	if (root && snapshot_save_parts(machine, root, err) == 0)
+		return root;
+	json_decref(root);
+	return NULL;
+}
+
+static int snapshot_save_state(struct machine *machine, const char *path, struct err *err)
+{
+	json_t *root = snapshot_state_to_json(machine, err);
+	int code = root ? snapshot_file_write(path, root, err) : err->code;
+
 	json_decref(root);
 	return code;
 }
@@ -140,22 +150,30 @@ static int snapshot_check_root(struct machine_snapshot *snapshot, struct err *er
 	return 0;
 }
 
-struct machine_snapshot *machine_snapshot_open(const char *state_path, struct err *err)
+struct machine_snapshot *snapshot_take(json_t *root, struct err *err)
 {
 	struct machine_snapshot *snapshot = calloc(1, sizeof(*snapshot));
 
 	if (!snapshot) {
+		json_decref(root);
 		err_set(err, -ENOMEM, "no memory");
 		return NULL;
 	}
-	snapshot->root = snapshot_file_read(state_path, err);
-	if (snapshot->root && machine_config_init(&snapshot->config, err) == 0 &&
-	    snapshot_check_root(snapshot, err) == 0)
+	snapshot->root = root;
+	if (machine_config_init(&snapshot->config, err) == 0 && snapshot_check_root(snapshot, err) == 0)
 		return snapshot;
-	if (snapshot->root)
-		err_prefix(err, "%s", state_path);
 	machine_snapshot_close(snapshot);
 	return NULL;
+}
+
+struct machine_snapshot *machine_snapshot_open(const char *state_path, struct err *err)
+{
+	json_t *root = snapshot_file_read(state_path, err);
+	struct machine_snapshot *snapshot = root ? snapshot_take(root, err) : NULL;
+
+	if (root && !snapshot)
+		err_prefix(err, "%s", state_path);
+	return snapshot;
 }
 
 void machine_snapshot_close(struct machine_snapshot *snapshot)

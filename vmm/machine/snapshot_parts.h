@@ -45,6 +45,11 @@ int snapshot_file_write(const char *path, const struct json_t *root, struct err 
 /* Reads and checks one; owned, or NULL with err set (-EBADMSG, -EINVAL, -errno). */
 struct json_t *snapshot_file_read(const char *path, struct err *err);
 
+/* All of a paused machine but its memory; owned, or NULL with err set. */
+struct json_t *snapshot_state_to_json(struct machine *machine, struct err *err);
+/* Takes the root; owned, or NULL with err set. */
+struct machine_snapshot *snapshot_take(struct json_t *root, struct err *err);
+
 /* Writes the memory of a paused machine. 0 or -errno; no new file is left behind. */
 int snapshot_memory_save(struct machine *machine, const struct machine_snapshot_target *target,
 			 struct err *err);
