@@ -43,10 +43,10 @@ class Skip(Exception):
     pass
 
 
-def program():
-    """The guest's program, static, made anew when its source has changed."""
-    source = os.path.join(guests.TOP, "tests/boot/guest/clock_check.c")
-    path = os.path.join(guests.cache_folder(), "clock_check")
+def guest_program(name):
+    """A program of tests/boot/guest, static, made anew when its source has changed."""
+    source = os.path.join(guests.TOP, f"tests/boot/guest/{name}.c")
+    path = os.path.join(guests.cache_folder(), name)
     with guests.locked():
         if not guests.is_fresh(path, source):
             subprocess.run(["cc", "-O2", "-static", "-pthread", "-D_GNU_SOURCE", "-o", path + ".tmp", source], check=True)
@@ -55,7 +55,7 @@ def program():
 
 
 def initrd(path):
-    return guests.initramfs_with(path, [], SCRIPT, [(program(), "/bin/clock_check")])
+    return guests.initramfs_with(path, [], SCRIPT, [(guest_program("clock_check"), "/bin/clock_check")])
 
 
 def switch_arguments(kernel, initramfs, cpus, every_ms, accel="tcg", append=""):

@@ -60,6 +60,14 @@ class RigSession(monitors.Session):
         self._watch()
         return alive
 
+    def expect(self, pattern, timeout):
+        """As ever, but what a case must show shows before its end."""
+        found = super().expect(rf"{pattern}|^rig: end \d+-.*$", timeout)
+        match = re.compile(pattern, re.MULTILINE).search(self.text, found.start(), found.end())
+        if not match:
+            raise monitors.BootError(f"the case ended before '{pattern}' showed")
+        return match
+
     def _watch(self):
         beaten = os.path.getsize(self.heart) if os.path.exists(self.heart) else 0
         if beaten != self.beaten:
@@ -164,6 +172,10 @@ class Rig:
         match = self.session.expect(r"^rig: (up|no /dev/kvm)$", BOOT_TIMEOUT_S)
         if match.group(1) != "up":
             raise monitors.BootError("the rig came up without /dev/kvm")
+
+    def expect_begin(self, name, timeout):
+        """Goes on to this case, whatever the last one left unread."""
+        monitors.Session.expect(self.session, rf"^rig: begin \d+-{re.escape(name)}$", timeout)
 
     def has_died(self):
         """It ended, and not because its cases had."""

@@ -23,6 +23,7 @@ import rig  # noqa: E402  (finds guests and monitors)
 import guests  # noqa: E402
 import handover  # noqa: E402
 import monitors  # noqa: E402
+import virtio  # noqa: E402
 
 CASE_TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "150"))
 RESTARTS_MAX = 2  # of rigs; more would hide that nothing can be tested
@@ -134,6 +135,10 @@ def handover_case(cpus):
     return shlex.join(["/vmmctl", "boot", *arguments]), lambda session: handover.expect_switched(session, cpus)
 
 
+def virtio_case(options):
+    return virtio.everything_command(options), lambda session: virtio.expect_everything(session, CASE_TIMEOUT_S)
+
+
 # name -> (shell command, what its console must show; returns a remark), in the order in which they run
 CASES = {
     "probe": ("/vmmctl probe", probe_expect),
@@ -144,18 +149,27 @@ CASES = {
     "cloud-vmlinux-1cpu": boot_case("/guest/vmlinux", 1, quiet=True),
     "cloud-bzimage-2cpu": boot_case("/guest/bzImage", 2, quiet=True),
     "cloud-vmlinux-2cpu": boot_case("/guest/vmlinux", 2, accel="auto", quiet=True),
+    "virtio-mmio": virtio_case("--virtio-transport mmio"),
+    "virtio-pci": virtio_case("--virtio-transport pci --irqchip split --cpus 2"),
+    "virtio-without-ioeventfd": (virtio.bus_command(), lambda session: virtio.expect_bus(session, CASE_TIMEOUT_S)),
     "handover-1cpu": handover_case(1),
     "handover-2cpu": handover_case(2),
 }
 
 
 def guest_files(vmmctl, tests, logs):
-    """tests: the folder of the programs that are built for these cases."""
+    """
+    tests: the folder of the programs that are built for these cases. Beside vmmctl-static lies the usual vmmctl: user-mode
+    networking is a library that only a program with shared libraries can load.
+    """
+    shared = os.path.join(os.path.dirname(vmmctl), "vmmctl")
     kernel = guests.debian_file("linux-image-cloud-amd64")
     vmlinux = guests.vmlinux("linux-image-cloud-amd64")
     programs = [rig.with_libraries(os.path.join(tests, name), "/" + name) for name in (*PROGRAMS.values(), "refuse")]
     return [(vmmctl, "/vmmctl"), (kernel, "/guest/bzImage"), (vmlinux, "/guest/vmlinux"),
             (guests.initramfs(), "/guest/initrd"), *sum(programs, []),
+            *rig.with_libraries(shared, "/vmmctl-shared"), *rig.with_libraries(virtio.slirp(), virtio.slirp()),
+            (virtio.initrd(logs, handover.guest_program("disk_check")), "/guest/virtio"),
             (handover.initrd(os.path.join(logs, "clocks.cpio")), "/guest/clocks")]
 
 
@@ -166,7 +180,7 @@ def report(number, total, name, verdict, text=""):
 def run_case(host, name, expect):
     """Returns a remark on how long it took, and what else it shows."""
     start = time.monotonic()
-    host.session.expect(rf"^rig: begin \d+-{name}$", CASE_TIMEOUT_S)
+    host.expect_begin(name, CASE_TIMEOUT_S)
     remark = expect(host.session)
     status = host.expect_end(name, CASE_TIMEOUT_S)
     if status != 0:

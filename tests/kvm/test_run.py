@@ -71,6 +71,12 @@ class Restarts(unittest.TestCase):
         self.assertEqual(verdicts, {"a": "ok", "b": "FAIL"})
         self.assertEqual((started, mishaps), ([["a", "b"]], []))
 
+    def test_a_case_that_fails_leaves_the_next_alone(self):
+        verdicts, started, _ = self.run_with(
+            ["a", "b"], HEART + case_script(0, "a", "echo bad") + case_script(1, "b") + DOWN)
+        self.assertEqual(verdicts, {"a": "FAIL", "b": "ok"})
+        self.assertEqual(started, [["a", "b"]])
+
     def test_a_rig_that_stands_still_is_replaced(self):
         verdicts, started, mishaps = self.run_with(
             ["a", "b", "c"],

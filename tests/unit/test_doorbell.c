@@ -77,6 +77,7 @@ static void test_a_write_of_the_size_rings(void **state)
 	bus_write(rig->bus, NOTIFY, 7, 4);
 	bus_write(rig->bus, NOTIFY, 8, 4);
 	assert_int_equal(rings(rig->fd[0]), 2);
+	assert_int_equal(bus_doorbells_rung(rig->bus), 2);
 	assert_int_equal(rig->writes, 0);
 	bus_write(rig->bus, NOTIFY, 7, 2);
 	bus_write(rig->bus, NOTIFY + 4, 7, 4);

@@ -277,6 +277,11 @@ void bus_doorbell_listen(struct bus *bus, const struct bus_doorbell_listener *li
 	doorbells_listen(bus->doorbells, listener);
 }
 
+uint64_t bus_doorbells_rung(const struct bus *bus)
+{
+	return atomic_load_explicit(&bus->doorbells->rung, memory_order_relaxed);
+}
+
 void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),
 		  void *opaque)
 {

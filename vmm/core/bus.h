@@ -85,6 +85,9 @@ struct bus_doorbell_listener {
 /* One listener; NULL: none from now on. A new one is told of those that are there, the old of their end. */
 void bus_doorbell_listen(struct bus *bus, const struct bus_doorbell_listener *listener);
 
+/* How many writes rang a doorbell through bus_write, where an accelerator could have done it. Any thread. */
+uint64_t bus_doorbells_rung(const struct bus *bus);
+
 /* Calls fn for each range in order of address. */
 void bus_for_each(const struct bus *bus, void (*fn)(void *opaque, const struct bus_range *range),
 		  void *opaque);

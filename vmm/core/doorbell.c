@@ -93,8 +93,10 @@ bool doorbells_ring(struct doorbells *doorbells, uint64_t address, uint64_t valu
 		return false;
 	pthread_rwlock_rdlock(&doorbells->lock);
 	doorbell = doorbells_find(doorbells, address, value, size_bytes);
-	if (doorbell)
+	if (doorbell) {
+		atomic_fetch_add_explicit(&doorbells->rung, 1, memory_order_relaxed);
 		doorbell_signal(doorbell);
+	}
 	pthread_rwlock_unlock(&doorbells->lock);
 	return doorbell != NULL;
 }

@@ -9,6 +9,7 @@
  * lock and the gate are held while it is carried over, so none is lost and none is taken twice.
  */
 #include <errno.h>
+#include <inttypes.h>
 
 #include "devices/legacy/ioapic.h"
 #include "devices/legacy/lapic.h"
@@ -274,6 +275,8 @@ static void intr_doorbell_added(struct machine *machine, enum accel_bus bus,
 
 	if (machine->accel->ioeventfd_add(machine->vm, bus, doorbell, &err) < 0)
 		log_debug("a doorbell stays with the bus: %s", err.message);
+	else
+		log_debug("the doorbell at 0x%" PRIx64 " is %s's", doorbell->address, machine->accel->name);
 }
 
 static void intr_mmio_doorbell_added(void *opaque, const struct bus_doorbell *doorbell)
@@ -340,6 +343,8 @@ void machine_intr_close(struct machine *machine)
 {
 	if (machine->intr_home)
 		return;
+	log_debug("doorbells rung over the buses: %" PRIu64,
+		  bus_doorbells_rung(machine->mmio) + bus_doorbells_rung(machine->pio));
 	machine_irqfds_detach(machine->irqfds);
 	bus_doorbell_listen(machine->mmio, NULL);
 	bus_doorbell_listen(machine->pio, NULL);
