@@ -13,7 +13,7 @@
 struct doorbells {
 	pthread_rwlock_t lock;
 	_Atomic unsigned count; /* read without the lock: most buses have none */
-	_Atomic uint64_t rung;  /* by writes that came over the bus, and not through an accelerator's eventfd */
+	_Atomic uint64_t rung;  /* by writes over the bus, not through an eventfd of an accelerator */
 	struct bus_doorbell_listener listener;
 	struct bus_doorbell table[BUS_DOORBELLS_MAX]; /* sorted by address */
 };
