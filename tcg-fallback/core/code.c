@@ -290,7 +290,7 @@ static void jump_remember(struct x86_cpu *cpu, uint64_t linear, const struct x86
 	x86_tlb_note_executed(cpu, linear, global);
 	if (block->page[1] != UINT64_MAX)
 		x86_tlb_note_executed(cpu, linear + PAGE_SIZE, false);
-	cpu->code->jump[x86_jump_hash(linear)] =
+	cpu->code->jump[x86_jump_hash(cpu, linear)] =
 		(struct x86_jump){.linear = linear,
 				  .key = cpu->link_key[global],
 				  .op = op,

@@ -71,16 +71,18 @@ struct x86_code {
 	struct x86_decode_mode decode; /* features and vendor; the mode is filled in for each use */
 };
 
-static inline unsigned x86_jump_hash(uint64_t linear)
+#define CODE_JUMP_FACTOR 0x9e3779b97f4a7c15ull
+
+static inline unsigned x86_jump_hash(const struct x86_cpu *cpu, uint64_t linear)
 {
-	return (unsigned)((linear * 0x9e3779b97f4a7c15ull) >> (64 - CODE_JUMP_BITS));
+	return (unsigned)((linear * CODE_JUMP_FACTOR + cpu->jump_salt) >> (64 - CODE_JUMP_BITS));
 }
 
 /* The jump cache's answer for a linear RIP, or NULL. Its op may have become stale. */
 static inline struct x86_op *x86_jump_probe(const struct x86_cpu *cpu, const struct x86_code *code,
 					    uint64_t linear)
 {
-	const struct x86_jump *jump = &code->jump[x86_jump_hash(linear)];
+	const struct x86_jump *jump = &code->jump[x86_jump_hash(cpu, linear)];
 
 	if (__builtin_expect(jump->linear != linear ||
 				     (jump->key != cpu->link_key[0] && jump->key != cpu->link_key[1]),

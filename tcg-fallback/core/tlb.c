@@ -139,6 +139,8 @@ static void link_keys_set(struct x86_cpu *cpu)
 	if (tlb->global_generation != cpu->link_key[1] >> 16) /* returns to global pages have the other key */
 		memset(cpu->jit_returns.key, 0, sizeof(cpu->jit_returns.key));
 	cpu->link_key[1] = tlb->global_generation << 16 | low;
+	/* The kernel's code is global: it stays where it is. */
+	cpu->jump_salt = tlb->class == TLB_USER ? tlb->current->generation * CODE_JUMP_FACTOR : 0;
 }
 
 void x86_tlb_context_changed(struct x86_cpu *cpu)

@@ -299,6 +299,7 @@ struct x86_cpu {
 	uint64_t jit_flags;        /* status flags between translated code and C; jit_cache.h */
 	uint64_t jit_value;        /* of translated code, within an instruction */
 	uint64_t jit_jumps;        /* address of the jump cache */
+	uint64_t jump_salt; /* of the jump cache's hash: spaces of user code do not drive each other out */
 	struct x86_jit_live jit_live;
 	struct x86_jit_returns jit_returns;
 	struct x86_segment seg[SEG_COUNT];

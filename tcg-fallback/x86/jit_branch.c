@@ -57,27 +57,32 @@ void jit_leave_indirect(struct jit_translation *t, const struct jit_insn *insn, 
 	}
 }
 
-/* Compares keys, moves RIP's page on and goes there; else asks the jump cache. Flags are saved. */
+/*
+ * Compares what the link was made under, moves RIP's page on and goes there; else asks the jump cache.
+ * Kernels have global pages, so their key comes first. Flags are saved.
+ */
 static void emit_cross(struct jit_translation *t, struct jit_exit *exit)
 {
 	struct asm_code *code = &t->code;
 	struct asm_rm rip = JIT_FIELD(r[REG_RIP]);
-	uint8_t *miss;
+	uint8_t *global, *miss[2];
 
-	asm_byte(code, 0x49); /* mov r13, imm64: 0 is nobody's key */
-	asm_byte(code, 0xbd);
-	exit->key = code->at;
-	asm_imm(code, 0, 8);
-	asm_alu_rm(code, ASM_CMP, true, ASM_R13, JIT_FIELD(link_key));
-	exit->which = code->at - 4;
-	miss = asm_jcc(code, ASM_NE);
+	asm_mov_imm64(code, ASM_R14, (uintptr_t)exit);
+	asm_load(code, true, ASM_R13, rip);
+	asm_alu_rm(code, ASM_CMP, true, ASM_R13, asm_rm_mem(ASM_R14, offsetof(struct jit_exit, page)));
+	miss[0] = asm_jcc(code, ASM_NE);
+	asm_load(code, true, ASM_R15, asm_rm_mem(ASM_R14, offsetof(struct jit_exit, key)));
+	asm_alu_rm(code, ASM_CMP, true, ASM_R15, JIT_FIELD(link_key[1]));
+	global = asm_jcc(code, ASM_E);
+	asm_alu_rm(code, ASM_CMP, true, ASM_R15, JIT_FIELD(link_key[0]));
+	miss[1] = asm_jcc(code, ASM_NE);
+	if (!code->overflow)
+		asm_bind(global, code->at);
 	asm_alu_imm(code, ASM_ADD, true, rip, exit->disp & -(int32_t)PAGE_SIZE);
 	exit->jump = asm_jmp(code);
-	if (!code->overflow)
-		asm_bind(miss, code->at);
-	asm_load(code, true, ASM_R13, rip);
+	for (unsigned i = 0; i < 2 && !code->overflow; i++)
+		asm_bind(miss[i], code->at);
 	asm_alu_imm(code, ASM_ADD, true, asm_rm_reg(ASM_R13), exit->disp);
-	asm_mov_imm64(code, ASM_R14, (uintptr_t)exit);
 	asm_jmp_to(code, t->jit->thunk_probe);
 }
 

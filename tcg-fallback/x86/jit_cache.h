@@ -59,9 +59,9 @@
 #define JIT_BLOCK_BYTES (32u << 10) /* the longest translation: 64 instructions of at most 500 bytes */
 #define JIT_HASH_SIZE   16384u
 #define JIT_PAGE_HASH   2048u
-/* Executions of a block before it is translated: a translation costs about as much as that many runs in the
- * interpreter. */
-#define JIT_THRESHOLD 48u
+/* Executions of a block before it is translated. A kernel's boot takes the same CPU time with anything from
+ * 12 to 48, a shell that is started again and again least with 12. */
+#define JIT_THRESHOLD 16u
 
 struct jit_block {
 	struct jit_block *next;    /* same hash */
@@ -90,15 +90,15 @@ enum jit_exit_kind {
 /* A way out of a block. */
 struct jit_exit {
 	uint8_t kind;
-	bool saved;     /* the jump that is linked leaves flags saved, not native */
-	bool backward;  /* must go where attention is looked at */
-	uint8_t undo;   /* INDIRECT: by how much RSP had grown (RET), should the target not be canonical */
-	uint8_t insns;  /* guest instructions executed before it */
-	uint16_t off;   /* of the instruction that jumps */
-	int32_t disp;   /* target less the page's address */
-	uint8_t *jump;  /* the 32 bits to be patched; NULL: none */
-	uint8_t *key;   /* CROSS: the 64 bits of link key compared with */
-	uint8_t *which; /* CROSS: the 32 bits of address of the CPU's key */
+	bool saved;    /* the jump that is linked leaves flags saved, not native */
+	bool backward; /* must go where attention is looked at */
+	uint8_t undo;  /* INDIRECT: by how much RSP had grown (RET), should the target not be canonical */
+	uint8_t insns; /* guest instructions executed before it */
+	uint16_t off;  /* of the instruction that jumps */
+	int32_t disp;  /* target less the page's address */
+	uint8_t *jump; /* the 32 bits to be patched; NULL: none */
+	uint64_t key;  /* CROSS: the link is good while this is one of the CPU's link keys */
+	uint64_t page; /* CROSS: and this the block's page in linear memory */
 };
 
 /* A place where translated code calls C. */
@@ -140,7 +140,7 @@ struct x86_jit {
 	struct code_memory memory;
 	uint8_t *next;  /* where the next block is written */
 	uint8_t *first; /* after the thunks */
-	const struct jit_exit *(*enter)(const void *body);
+	struct jit_exit *(*enter)(const void *body);
 	const uint8_t *thunk_exit, *thunk_exit_native, *thunk_exit_rip, *thunk_access, *thunk_call,
 		*thunk_end, *thunk_probe, *thunk_miss, *thunk_save, *thunk_resume,
 		*thunk_live[JIT_LIVE_KINDS];
@@ -205,7 +205,7 @@ struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t line
 /* The translation behind an op, or NULL. jit_run.c */
 const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86_op *op);
 /* Runs a block and follows its links; afterwards RIP, registers and flags are the CPU's. jit_run.c */
-const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block);
+struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block);
 /* RIP after this exit (x86_jit_call and x86_jit_access have set it where exit is NULL). */
 void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit);
 

@@ -52,9 +52,9 @@ const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86
 	return block && !block->dropped ? block : NULL;
 }
 
-const struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block)
+struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block)
 {
-	const struct jit_exit *exit;
+	struct jit_exit *exit;
 
 	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
 	exit = cpu->jit->enter(jit_run_address(cpu->jit, block->body));
@@ -79,23 +79,32 @@ void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit)
 /* The jump cache's entry by which cpu->rip was found just now, when its target is translated. */
 static const struct x86_jump *jump_of(const struct x86_cpu *cpu, const struct x86_op *op)
 {
-	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu->rip)];
+	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, cpu->rip)];
 
 	return jump->linear == cpu->rip && jump->op == op ? jump : NULL;
 }
 
-static void link_cross(struct x86_cpu *cpu, const struct jit_exit *exit, const struct jit_block *block,
+/* Writing to code that runs costs the host much more than writing beside it. */
+static void jump_to(uint8_t *jump, const uint8_t *target)
+{
+	int32_t distance;
+
+	memcpy(&distance, jump, sizeof(distance));
+	if (jump + sizeof(distance) + distance != target)
+		asm_bind(jump, target);
+}
+
+/* RIP's page was left for another one, at the distance that the exit tells. */
+static void link_cross(struct x86_cpu *cpu, struct jit_exit *exit, const struct jit_block *block,
 		       const struct x86_op *op)
 {
 	const struct x86_jump *jump = jump_of(cpu, op);
-	uint32_t which;
 
 	if (!jump)
 		return;
-	which = (uint32_t)offsetof(struct x86_cpu, link_key) + (jump->key == cpu->link_key[1] ? 8 : 0);
-	memcpy(exit->key, &jump->key, sizeof(jump->key));
-	memcpy(exit->which, &which, sizeof(which));
-	asm_bind(exit->jump, block->saved);
+	exit->key = jump->key;
+	exit->page = cpu->r[REG_RIP] - (uint64_t)(int64_t)(exit->disp & -(int32_t)PAGE_SIZE);
+	jump_to(exit->jump, block->saved);
 	cpu->jit->count[JIT_LINKS]++;
 }
 
@@ -106,7 +115,7 @@ static void link_page(struct x86_cpu *cpu, const struct jit_exit *exit, const st
 }
 
 /* The block was left by this exit to this op: next time, without coming here. */
-static void link_exit(struct x86_cpu *cpu, const struct jit_exit *exit, const struct x86_op *op)
+static void link_exit(struct x86_cpu *cpu, struct jit_exit *exit, const struct x86_op *op)
 {
 	const struct jit_block *block;
 
@@ -125,7 +134,7 @@ static void link_exit(struct x86_cpu *cpu, const struct jit_exit *exit, const st
 static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *block)
 {
 	struct x86_jit *jit = cpu->jit;
-	const struct jit_exit *exit;
+	struct jit_exit *exit;
 	struct x86_op *op;
 	uint64_t flushes;
 
@@ -167,7 +176,7 @@ static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
 /* The jump cache may hold the op already. */
 static void jump_update(struct x86_cpu *cpu, const struct x86_op *op, uint64_t linear)
 {
-	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(linear)];
+	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, linear)];
 
 	if (jump->linear == linear && jump->op == op)
 		jump->host = x86_jit_host(cpu, op);

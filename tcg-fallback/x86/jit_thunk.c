@@ -76,7 +76,7 @@ static void emit_go(struct asm_code *code)
 	asm_jmp_reg(code, ASM_R15);
 }
 
-/* const struct jit_exit *enter(const void *body) */
+/* struct jit_exit *enter(const void *body) */
 static void make_enter(struct asm_code *code)
 {
 	frame_begin(code);
@@ -190,8 +190,9 @@ void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]
 	uint8_t *global;
 
 	_Static_assert(sizeof(struct x86_jump) == 32, "a shift makes the index an offset");
-	asm_mov_imm64(code, ASM_R15, 0x9e3779b97f4a7c15ull);
+	asm_mov_imm64(code, ASM_R15, CODE_JUMP_FACTOR);
 	asm_insn(code, &imul, &linear);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R15, FIELD(jump_salt));
 	asm_shift(code, 5, true, ASM_R15, 64 - CODE_JUMP_BITS);
 	asm_shift(code, 4, true, ASM_R15, 5);
 	asm_alu_rm(code, ASM_ADD, true, ASM_R15, FIELD(jit_jumps));
@@ -235,7 +236,7 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	uint8_t *exit_rip, *exit_miss;
 
 	cpu->jit_jumps = (uintptr_t)cpu->code->jump;
-	jit->enter = (const struct jit_exit *(*)(const void *))(uintptr_t)jit_run_address(jit, code.at);
+	jit->enter = (struct jit_exit * (*)(const void *))(uintptr_t)jit_run_address(jit, code.at);
 	make_enter(&code);
 	jit_live_thunks_make(cpu, &code);
 	/* From an entry of the jump cache that has no translation: rip is set already. */
