@@ -204,8 +204,11 @@ exec taskset -c {min(os.sched_getaffinity(0))} chroot {root} /bin/bash /tmp/run"
 def guest_run(monitor, guest, extra):
     with tempfile.NamedTemporaryFile() as log:
         with monitors.Session(monitor.command(guest, extra), log.name) as session:
-            session.expect(r"^vmmctl-script-status \d+$", TIMEOUT_S)
-            session.expect_exit(0, monitor.hang_s)
+            try:
+                session.expect(r"^vmmctl-script-status \d+$", TIMEOUT_S)
+                session.expect_exit(0, monitor.hang_s)
+            except monitors.BootError as error:
+                raise SystemExit(f"{monitor.name}: {error}\n{session.text[-2000:]}") from error
             return parse(session.text)
 
 
