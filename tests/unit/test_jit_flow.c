@@ -150,6 +150,131 @@ static void return_to_a_page_mapped_elsewhere(void **state)
 	run_alike(remap_begin, remap_end);
 }
 
+/*
+ * Strings by runs against a model that goes element by element: every width, direction, overlap and repeat
+ * prefix, across pages. RSI, RDI and RCX, the flags and the memory must be what single elements leave.
+ */
+#define STRING_AREA  0x400000u
+#define STRING_BYTES (3u * 4096)
+
+struct string_case {
+	uint8_t code[8];
+	unsigned len, width;
+	bool compare, load, store, down;
+	uint8_t rep;
+};
+
+static uint64_t string_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+static struct string_case string_pick(uint64_t *seed)
+{
+	static const uint8_t opcode[] = {0xa4, 0xa6, 0xaa, 0xae}; /* movs, cmps, stos, scas */
+	struct string_case c = {.width = 1u << string_random(seed) % 4, .down = string_random(seed) % 3 == 0};
+	uint8_t op = opcode[string_random(seed) % 4];
+
+	c.rep = string_random(seed) & 1 ? 0xf3 : 0xf2;
+	c.compare = op == 0xa6 || op == 0xae;
+	c.load = op == 0xa4 || op == 0xa6;
+	c.store = op == 0xa4 || op == 0xaa;
+	if (c.width == 2)
+		c.code[c.len++] = 0x66;
+	c.code[c.len++] = c.rep;
+	if (c.width == 8)
+		c.code[c.len++] = 0x48;
+	c.code[c.len++] = op | (c.width > 1);
+	c.code[c.len++] = 0xe6; /* out %al, $0xf4 */
+	c.code[c.len++] = 0xf4;
+	return c;
+}
+
+struct string_state {
+	uint64_t rsi, rdi, rcx, rax;
+	bool zf, cf, compared;
+};
+
+static void string_model(const struct string_case *c, struct string_state *s, uint8_t *ram)
+{
+	const uint64_t step = c->down ? (uint64_t) - (int64_t)c->width : c->width;
+
+	while (s->rcx) {
+		uint64_t a = 0, b = 0;
+
+		memcpy(&a, c->load ? &ram[s->rsi] : (const uint8_t *)&s->rax, c->width);
+		memcpy(&b, &ram[s->rdi], c->width);
+		if (c->store)
+			memcpy(&ram[s->rdi], &a, c->width);
+		s->rsi += c->load ? step : 0;
+		s->rdi += step;
+		s->rcx--;
+		if (!c->compare)
+			continue;
+		s->zf = a == b;
+		s->cf = a < b;
+		s->compared = true;
+		if (s->zf != (c->rep == 0xf3))
+			break;
+	}
+}
+
+static void string_fill(uint8_t *area, uint64_t *seed)
+{
+	memset(area, 5, STRING_BYTES);
+	for (unsigned i = string_random(seed) % 6; i > 0; i--)
+		area[string_random(seed) % STRING_BYTES] = (uint8_t)string_random(seed);
+}
+
+static void string_trial(struct rig *rig, uint8_t *model, uint64_t *seed)
+{
+	const struct string_case c = string_pick(seed);
+	struct string_state s = {.rsi = STRING_AREA + 4000 + string_random(seed) % 4000,
+				 .rcx = string_random(seed) % 400,
+				 .rax = 0x0505050505050505ull};
+	struct x86_cpu *cpu = rig->cpu[0];
+
+	s.rdi = s.rsi - 40 + string_random(seed) % 80;
+	if (string_random(seed) % 2)
+		s.rdi = STRING_AREA + 4000 + string_random(seed) % 4000;
+	string_fill(&rig->ram[STRING_AREA], seed);
+	memcpy(&model[STRING_AREA], &rig->ram[STRING_AREA], STRING_BYTES);
+	rig_load(rig, 0, RIG_CODE, c.code, c.code + c.len);
+	cpu->r[REG_RSI] = s.rsi;
+	cpu->r[REG_RDI] = s.rdi;
+	cpu->r[REG_RCX] = s.rcx;
+	cpu->r[REG_RAX] = s.rax;
+	x86_eflags_set(cpu, c.down ? FLAG_DF : 0, FLAG_DF);
+	assert_int_equal(rig_run(rig, 0), X86_EXIT_KICKED);
+	string_model(&c, &s, model);
+	assert_int_equal(cpu->r[REG_RSI], s.rsi);
+	assert_int_equal(cpu->r[REG_RDI], s.rdi);
+	assert_int_equal(cpu->r[REG_RCX], s.rcx);
+	if (s.compared) {
+		assert_int_equal(!!(x86_eflags_get(cpu) & FLAG_ZF), s.zf);
+		assert_int_equal(!!(x86_eflags_get(cpu) & FLAG_CF), s.cf);
+	}
+	assert_memory_equal(&rig->ram[STRING_AREA], &model[STRING_AREA], STRING_BYTES);
+}
+
+static void strings_go_element_by_element(void **state)
+{
+	uint8_t *model = calloc(1, RIG_RAM_SIZE);
+	uint64_t seed = 0x57a1;
+	struct rig rig;
+
+	assert_non_null(model);
+	unsetenv("VMMCTL_TEST_JIT");
+	assert_int_equal(rig_init(&rig, 1), 0);
+	for (unsigned i = 0; i < 20000; i++)
+		string_trial(&rig, model, &seed);
+	rig_free(&rig);
+	free(model);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -159,6 +284,7 @@ int main(void)
 		cmocka_unit_test(deep_recursion_returns),
 		cmocka_unit_test(returns_without_their_calls),
 		cmocka_unit_test(return_to_a_page_mapped_elsewhere),
+		cmocka_unit_test(strings_go_element_by_element),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
