@@ -315,7 +315,7 @@ _vmmctl() {
 	--cpus)
 		return ;;
 	--cpu)
-		mapfile -t COMPREPLY < <(compgen -W 'x86-64 x86-64-v2 max' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'auto x86-64 x86-64-v2 x86-64-v3 max' -- "$word")
 		return ;;
 	--accel)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kvm tcg' -- "$word")

@@ -225,7 +225,8 @@ def measure(subject, peer, options):
     runs = {"native": [], subject.name: [], peer.name: []}
     root, image = debian_guest.image()
     extra = {subject.name: options.arguments.split(), peer.name: options.peer_arguments.split()}
-    with tempfile.TemporaryDirectory(prefix="vmmctl-bench-") as folder:
+    # A copy of its own: QEMU and vmmctl lock images against each other, even those that are only read.
+    with tempfile.TemporaryDirectory(prefix="vmmctl-bench-") as folder, debian_guest.copy_of(image) as copy:
         data = os.path.join(folder, "data")
         write_data(data, options.programs)
         initrd = debian_guest.initramfs(folder, "export LC_ALL=C\n" + debian_guest.CHROOT_SCRIPT, files_of(data))
@@ -234,7 +235,7 @@ def measure(subject, peer, options):
         for pair in range(options.pairs):
             runs["native"].append(native_run(root, data))
             for monitor in (subject, peer):
-                disk = debian_guest.disk(monitor, image, readonly=True)
+                disk = debian_guest.disk(monitor, copy, readonly=True)
                 runs[monitor.name].append(guest_run(monitor, guest, [*disk, *extra[monitor.name]]))
             check_outputs(runs, options.programs)
             print(f"pair {pair + 1}/{options.pairs} done", file=sys.stderr, flush=True)
