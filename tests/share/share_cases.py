@@ -120,6 +120,14 @@ def p9_tree_cached(context):
     unpack_and_compare(context, tree, extra=",cache=loose")
 
 
+# An unpacked kernel (linux-source-6.1 of Debian has one), too large for every test run.
+KERNEL_TREE = os.environ.get("VMMCTL_SHARE_KERNEL_TREE")
+if KERNEL_TREE:
+    @case("9p-kernel-tree")
+    def p9_kernel_tree(context):
+        unpack_and_compare(context, KERNEL_TREE)
+
+
 @case("9p-readonly")
 def p9_readonly(context):
     share = context.path("share")
