@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import run  # noqa: E402  (before what it imports: tests/boot has a run.py, too)
 import rig  # noqa: E402
 
-HEART = 'heart() { while :; do echo beat >>"$0"; sleep 0.05; done; }\nheart >/dev/null 2>&1 & echo "rig: up"\n'
+# A heart ends with its rig, however that ends.
+HEART = 'heart() { while kill -0 $$ 2>/dev/null; do echo beat >>"$0"; sleep 0.05; done; }\nheart >/dev/null 2>&1 & echo "rig: up"\n'
 STAND_STILL = "kill $!; sleep 1000"
 LIVE_AND_HANG = "wait"
 DIE = "exit 0"
