@@ -202,8 +202,9 @@ void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]
  * *full is set. jit_translate.c */
 struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t linear, bool *full);
 
-/* The translation behind an op, or NULL. jit_run.c */
-const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86_op *op);
+/* The translation at cpu->rip, of which the jump cache is told, with r[REG_RIP] set; NULL: there is none, or
+ * the TLB does not know the page. jit_run.c */
+const struct jit_block *jit_block_at_rip(struct x86_cpu *cpu);
 /* Runs a block and follows its links; afterwards RIP, registers and flags are the CPU's. jit_run.c */
 struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block);
 /* RIP after this exit (x86_jit_call and x86_jit_access have set it where exit is NULL). */

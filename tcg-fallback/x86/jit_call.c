@@ -113,10 +113,22 @@ static bool goes_on(const struct x86_cpu *cpu)
 	       !cpu->shutdown && !cpu->debug_active && cpu->mode_bits == 64;
 }
 
+/* Where the jump cache says that cpu->rip goes on. Attention may be looked at there. */
+static const void *jump_host(struct x86_cpu *cpu)
+{
+	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, cpu->rip)];
+
+	if (jump->linear != cpu->rip || (jump->key != cpu->link_key[0] && jump->key != cpu->link_key[1]) ||
+	    jump->host == cpu->jit->thunk_miss)
+		return NULL;
+	cpu->r[REG_RIP] = cpu->rip & PAGE_MASK;
+	return jump->host;
+}
+
 uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site)
 {
 	const struct jit_block *block;
-	const struct x86_op *op;
+	const void *host;
 
 	site_settle(cpu, site);
 	x86_jit_x87_away(cpu);
@@ -126,11 +138,13 @@ uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site)
 		x86_code_segments_changed(cpu);
 	if (!goes_on(cpu))
 		return 1;
-	op = x86_code_find(cpu);
-	block = op ? jit_block_of(cpu, op) : NULL;
+	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
+	host = cpu->intr_shadow ? NULL : jump_host(cpu);
+	if (host)
+		return (uintptr_t)host;
+	block = jit_block_at_rip(cpu);
 	if (!block)
 		return 1;
 	cpu->intr_shadow = false;
-	cpu->jit_flags = jit_flags_pack(x86_flags_status(cpu));
 	return (uintptr_t)jit_run_address(cpu->jit, block->body);
 }

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/access.h"
 #include "tcg-fallback/x86/jit_cache.h"
 #include "tcg-fallback/x86/lower.h"
@@ -45,13 +46,6 @@ const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op)
 	return cpu->jit->thunk_miss;
 }
 
-const struct jit_block *jit_block_of(const struct x86_cpu *cpu, const struct x86_op *op)
-{
-	const struct jit_block *block = op->fn == op_jit ? side_of(cpu, op)->block : NULL;
-
-	return block && !block->dropped ? block : NULL;
-}
-
 struct jit_exit *jit_execute(struct x86_cpu *cpu, const struct jit_block *block)
 {
 	struct jit_exit *exit;
@@ -76,14 +70,6 @@ void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit)
 	}
 }
 
-/* The jump cache's entry by which cpu->rip was found just now, when its target is translated. */
-static const struct x86_jump *jump_of(const struct x86_cpu *cpu, const struct x86_op *op)
-{
-	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, cpu->rip)];
-
-	return jump->linear == cpu->rip && jump->op == op ? jump : NULL;
-}
-
 /* Writing to code that runs costs the host much more than writing beside it. */
 static void jump_to(uint8_t *jump, const uint8_t *target)
 {
@@ -94,15 +80,18 @@ static void jump_to(uint8_t *jump, const uint8_t *target)
 		asm_bind(jump, target);
 }
 
-/* RIP's page was left for another one, at the distance that the exit tells. */
-static void link_cross(struct x86_cpu *cpu, struct jit_exit *exit, const struct jit_block *block,
-		       const struct x86_op *op)
+/* Which of the link keys stands for the page of cpu->rip, of which the jump cache has just been told. */
+static uint64_t key_of_rip(const struct x86_cpu *cpu)
 {
-	const struct x86_jump *jump = jump_of(cpu, op);
+	const struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, cpu->rip)];
 
-	if (!jump)
-		return;
-	exit->key = jump->key;
+	return jump->linear == cpu->rip ? jump->key : 0;
+}
+
+/* RIP's page was left for another one, at the distance that the exit tells. */
+static void link_cross(struct x86_cpu *cpu, struct jit_exit *exit, const struct jit_block *block)
+{
+	exit->key = key_of_rip(cpu);
 	exit->page = cpu->r[REG_RIP] - (uint64_t)(int64_t)(exit->disp & -(int32_t)PAGE_SIZE);
 	jump_to(exit->jump, block->saved);
 	cpu->jit->count[JIT_LINKS]++;
@@ -110,33 +99,65 @@ static void link_cross(struct x86_cpu *cpu, struct jit_exit *exit, const struct 
 
 static void link_page(struct x86_cpu *cpu, const struct jit_exit *exit, const struct jit_block *block)
 {
-	asm_bind(exit->jump, exit->saved ? block->saved : exit->backward ? block->poll : block->body);
+	jump_to(exit->jump, exit->saved ? block->saved : exit->backward ? block->poll : block->body);
 	cpu->jit->count[JIT_LINKS]++;
 }
 
-/* The block was left by this exit to this op: next time, without coming here. */
-static void link_exit(struct x86_cpu *cpu, struct jit_exit *exit, const struct x86_op *op)
+/* A block was left by this exit to another one: next time, without coming here. */
+static void link_exit(struct x86_cpu *cpu, struct jit_exit *exit, const struct jit_block *block)
 {
-	const struct jit_block *block;
-
-	if (op->fn != op_jit || cpu->jit->verify || !exit->jump)
-		return;
-	block = side_of(cpu, op)->block;
-	if (block->dropped)
+	if (!block || cpu->jit->verify || !exit->jump)
 		return;
 	if (exit->kind == JIT_EXIT_CROSS)
-		link_cross(cpu, exit, block, op);
+		link_cross(cpu, exit, block);
 	else if (exit->kind == JIT_EXIT_PAGE)
 		link_page(cpu, exit, block);
 }
 
-/* Runs a translation; where the interpreter goes on, or NULL for the run loop. */
-static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *block)
+const struct jit_block *jit_block_at_rip(struct x86_cpu *cpu)
+{
+	const struct x86_tlb_table *table = cpu->tlb->table;
+	uint64_t linear = cpu->rip, mode = cpu->link_key[0] & 0xff, info, gpa;
+	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, linear)];
+	const struct jit_block *block;
+	struct x86_op *op;
+	bool global;
+
+	if (!table || table->entry[x86_tlb_index(linear)].ex != (linear & PAGE_MASK))
+		return NULL;
+	info = table->info[x86_tlb_index(linear)];
+	gpa = (info & PAGE_MASK) | (linear & ~PAGE_MASK);
+	block = jit_block_find(cpu->jit, gpa | mode << 56);
+	if (!block)
+		return NULL;
+	global = info & TLB_INFO_GLOBAL;
+	x86_tlb_note_executed(cpu, linear, global);
+	op = jump->linear == linear && jump->key == cpu->link_key[global] ? jump->op : NULL;
+	*jump = (struct x86_jump){.linear = linear,
+				  .key = cpu->link_key[global],
+				  .op = op,
+				  .host = jit_run_address(cpu->jit, block->saved)};
+	cpu->r[REG_RIP] = linear & PAGE_MASK;
+	return block;
+}
+
+/* The block that was left goes on in another one, which needs no op; NULL: it does not. */
+static const struct jit_block *go_on(struct x86_cpu *cpu, struct jit_exit *exit)
+{
+	const struct jit_block *block;
+
+	if (cpu->jit->verify || atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+		return NULL;
+	block = jit_block_at_rip(cpu);
+	link_exit(cpu, exit, block);
+	return block;
+}
+
+/* Runs translations from this one on; where the interpreter goes on, or NULL for the run loop. */
+static struct x86_op *run_blocks(struct x86_cpu *cpu, const struct jit_block *block)
 {
 	struct x86_jit *jit = cpu->jit;
 	struct jit_exit *exit;
-	struct x86_op *op;
-	uint64_t flushes;
 
 	jit->count[JIT_ENTRIES]++;
 	if (jit->verify && ++jit->trial.count >= jit->verify_every) {
@@ -144,16 +165,15 @@ static struct x86_op *run_block(struct x86_cpu *cpu, const struct jit_block *blo
 		jit_verify_run(cpu, block);
 		return x86_op_at_rip(cpu);
 	}
-	exit = jit_execute(cpu, block);
-	jit->count[exit ? JIT_EXITS_PLAIN + exit->kind : JIT_EXITS_C]++;
-	if (!exit) /* C has left it: what it did may concern the run loop (a shadow, a halt, another mode) */
-		return NULL;
-	jit_settle(cpu, exit);
-	flushes = cpu->code->flushes;
-	op = x86_op_at_rip(cpu);
-	if (op && flushes == cpu->code->flushes)
-		link_exit(cpu, exit, op);
-	return op;
+	while (block) {
+		exit = jit_execute(cpu, block);
+		jit->count[exit ? JIT_EXITS_PLAIN + exit->kind : JIT_EXITS_C]++;
+		if (!exit) /* C has left it: what it did may concern the run loop (a halt, another mode) */
+			return NULL;
+		jit_settle(cpu, exit);
+		block = go_on(cpu, exit);
+	}
+	return x86_op_at_rip(cpu);
 }
 
 static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
@@ -167,7 +187,7 @@ static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
 		op->fn = op_count;
 		OP_TAIL(op_count, cpu, op);
 	}
-	next = run_block(cpu, side->block);
+	next = run_blocks(cpu, side->block);
 	if (!next)
 		return NULL;
 	OP_GOTO(cpu, next);
