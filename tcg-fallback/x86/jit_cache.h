@@ -110,7 +110,7 @@ struct jit_site {
 	bool flags_saved;          /* cpu->jit_flags holds what the instruction may read */
 	bool leave;                /* calls only: the block cannot go on behind it */
 	uint8_t index;             /* instructions of the block before it */
-	const struct x86_insn *in; /* calls only */
+	const struct x86_insn *in; /* calls only; of an end NULL: it crosses the page, and is fetched anew */
 };
 
 /* For each slot of the op arena. */

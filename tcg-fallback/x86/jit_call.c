@@ -133,7 +133,10 @@ uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site)
 	site_settle(cpu, site);
 	x86_jit_x87_away(cpu);
 	cpu->jit->count[JIT_CALLS]++;
-	execute_row(cpu, site->in);
+	if (site->in)
+		execute_row(cpu, site->in);
+	else
+		x86_execute_one(cpu);
 	if (cpu->mode_bits != 64)
 		x86_code_segments_changed(cpu);
 	if (!goes_on(cpu))

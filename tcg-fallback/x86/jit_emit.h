@@ -24,17 +24,18 @@ struct jit_insn {
 };
 
 enum jit_kind {
-	JIT_PLAIN,  /* jit_plain.c */
-	JIT_STACK,  /* jit_stack.c */
-	JIT_DIVIDE, /* jit_divide.c */
-	JIT_VECTOR, /* jit_vector.c */
-	JIT_AVX,    /* jit_avx.c */
-	JIT_X87,    /* jit_x87.c */
-	JIT_SYSTEM, /* jit_system.c */
-	JIT_BRANCH, /* jit_branch.c */
-	JIT_END,    /* the last instruction, in the interpreter, which finds where to go on */
-	JIT_CALL,   /* one instruction in the interpreter */
-	JIT_STOP,   /* the block ends before it */
+	JIT_PLAIN,    /* jit_plain.c */
+	JIT_STACK,    /* jit_stack.c */
+	JIT_DIVIDE,   /* jit_divide.c */
+	JIT_VECTOR,   /* jit_vector.c */
+	JIT_AVX,      /* jit_avx.c */
+	JIT_X87,      /* jit_x87.c */
+	JIT_SYSTEM,   /* jit_system.c */
+	JIT_BRANCH,   /* jit_branch.c */
+	JIT_END,      /* the last instruction, in the interpreter, which finds where to go on */
+	JIT_CROSSING, /* likewise, of two pages */
+	JIT_CALL,     /* one instruction in the interpreter */
+	JIT_STOP,     /* the block ends before it */
 };
 
 #define JIT_STUBS_MAX (JIT_BLOCK_INSNS * 4)

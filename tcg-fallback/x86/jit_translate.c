@@ -82,13 +82,32 @@ static void find_flags(struct jit_insn *insn)
 		insn->read = FLAGS_STATUS; /* whoever comes after may read them */
 }
 
+/* An instruction that goes on in the next page ends the block: it is fetched anew each time. */
+static bool scan_crossing(struct jit_translation *t, unsigned off)
+{
+	struct jit_insn *insn = &t->insn[t->count];
+
+	if (t->jit->verify)
+		return false;
+	*insn = (struct jit_insn){.in = {.len = (uint8_t)(PAGE_SIZE - off)},
+				  .off = (uint16_t)off,
+				  .kind = JIT_CROSSING,
+				  .read = FLAGS_STATUS};
+	t->count++;
+	return true;
+}
+
 static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mode, uint64_t page,
 		     unsigned off)
 {
 	struct jit_insn *insn = &t->insn[t->count];
 
-	if (x86_lower_decode(t->cpu, mode, page + off, &insn->in) != X86_DECODE_OK)
-		return false;
+	switch (x86_lower_decode(t->cpu, mode, page + off, &insn->in)) {
+	case X86_DECODE_OK: break;
+	case X86_DECODE_MORE: return scan_crossing(t, off);
+	case X86_DECODE_UD:
+	case X86_DECODE_TOO_LONG: return false;
+	}
 	insn->off = (uint16_t)off;
 	insn->kind = (uint8_t)kind_of(t->cpu, &insn->in);
 	insn->live_kinds = insn->kind == JIT_VECTOR ? (uint8_t)jit_vector_kinds(&insn->in)
@@ -103,7 +122,7 @@ static bool scan_one(struct jit_translation *t, const struct x86_decode_mode *mo
 
 static bool always_leaves(const struct jit_insn *insn)
 {
-	return insn->kind == JIT_END ||
+	return insn->kind == JIT_END || insn->kind == JIT_CROSSING ||
 	       (insn->kind == JIT_BRANCH && x86_rows[insn->in.row].fast != X86_FAST_JCC);
 }
 
@@ -215,6 +234,8 @@ static void emit_end(struct jit_translation *t, const struct jit_insn *insn)
 	site = jit_call_site(t, insn);
 	if (!site)
 		return;
+	if (insn->kind == JIT_CROSSING)
+		site->in = NULL;
 	asm_mov_imm64(&t->code, ASM_R14, (uintptr_t)site);
 	asm_jmp_to(&t->code, t->jit->thunk_end);
 }
@@ -232,7 +253,8 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 	case JIT_DIVIDE: jit_divide_emit(t, insn); break;
 	case JIT_SYSTEM: jit_system_emit(t, insn); break;
 	case JIT_BRANCH: jit_branch_emit(t, insn); break;
-	case JIT_END: emit_end(t, insn); break;
+	case JIT_END:
+	case JIT_CROSSING: emit_end(t, insn); break;
 	case JIT_CALL: emit_call(t, insn); break;
 	case JIT_STOP: break;
 	}

@@ -150,6 +150,17 @@ static void return_to_a_page_mapped_elsewhere(void **state)
 	run_alike(remap_begin, remap_end);
 }
 
+/* A loop over a page's end, with an instruction across it; every 64th time its second half changes. */
+PAYLOAD(crossing, "mov $4000, %ecx\n xor %eax, %eax\n jmp 1f\n .org crossing_begin + 0xff0\n"
+		  "1: nop\n nop\n test $63, %cl\n jnz 2f\n incb 3f-1(%rip)\n"
+		  "2: .org crossing_begin + 0xffe\n add $0x1020304, %eax\n"
+		  "3: dec %ecx\n jnz 1b\n" EXIT);
+
+static void instruction_across_the_page(void **state)
+{
+	assert_true(run_alike(crossing_begin, crossing_end).entries < 1000);
+}
+
 /*
  * Strings by runs against a model that goes element by element: every width, direction, overlap and repeat
  * prefix, across pages. RSI, RDI and RCX, the flags and the memory must be what single elements leave.
@@ -284,6 +295,7 @@ int main(void)
 		cmocka_unit_test(deep_recursion_returns),
 		cmocka_unit_test(returns_without_their_calls),
 		cmocka_unit_test(return_to_a_page_mapped_elsewhere),
+		cmocka_unit_test(instruction_across_the_page),
 		cmocka_unit_test(strings_go_element_by_element),
 	};
 
