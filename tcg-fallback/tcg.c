@@ -382,6 +382,24 @@ static int tcg_clock_set(struct accel_vcpu *vcpu, const struct accel_clock *cloc
 	return 0;
 }
 
+static int tcg_dirty_log_start(struct accel_vm *vm, struct err *err)
+{
+	const int code = x86_vm_log_start(vm->engine);
+
+	return code < 0 ? err_set_errno(err, code, "tcg: dirty log") : 0;
+}
+
+static int tcg_dirty_log_fetch(struct accel_vm *vm, accel_dirty_fn *fn, void *opaque, struct err *err)
+{
+	x86_vm_log_fetch(vm->engine, fn, opaque);
+	return 0;
+}
+
+static void tcg_dirty_log_stop(struct accel_vm *vm)
+{
+	x86_vm_log_stop(vm->engine);
+}
+
 static int tcg_mem_forget(struct accel_vm *vm, struct err *err)
 {
 	x86_vm_forget_memory(vm->engine);
@@ -445,6 +463,9 @@ const struct accel_ops tcg_accel_ops = {
 	.clock_get = tcg_clock_get,
 	.clock_set = tcg_clock_set,
 	.mem_forget = tcg_mem_forget,
+	.dirty_log_start = tcg_dirty_log_start,
+	.dirty_log_fetch = tcg_dirty_log_fetch,
+	.dirty_log_stop = tcg_dirty_log_stop,
 	.vcpu_mem_forget = tcg_vcpu_mem_forget,
 	.vcpu_instruction = tcg_vcpu_instruction,
 	.state_get = tcg_state_get,

@@ -62,6 +62,13 @@ int x86_vm_map(struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes, uint8_t *hv
 					     .hva = hva,
 					     .read_only = read_only,
 					     .code_lines = lines};
+	if (vm->logs_writes && x86_region_log_start(&vm->region[at]) < 0) {
+		munmap(lines, lines_size(size_bytes));
+		memmove(&vm->region[at], &vm->region[at + 1],
+			(vm->region_count - at) * sizeof(vm->region[0]));
+		return -ENOMEM;
+	}
+	x86_region_log_all(&vm->region[at]);
 	vm->region_count++;
 	for (unsigned i = 0; i < vm->cpu_count; i++)
 		if (vm->cpu[i])
@@ -77,6 +84,7 @@ int x86_vm_unmap(struct x86_vm *vm, uint64_t gpa)
 		if (region->gpa != gpa)
 			continue;
 		munmap((void *)(uintptr_t)region->code_lines, lines_size(region->size_bytes));
+		x86_region_log_stop(region);
 		memmove(region, region + 1, (vm->region_count - i - 1) * sizeof(*region));
 		vm->region_count--;
 		for (unsigned c = 0; c < vm->cpu_count; c++)

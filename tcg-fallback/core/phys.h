@@ -21,6 +21,7 @@ struct x86_region {
 	uint8_t *hva;
 	bool read_only;
 	_Atomic uint64_t *code_lines; /* a word a page */
+	_Atomic uint64_t *written;    /* a bit a page, while writes are logged; else NULL */
 };
 
 #define X86_MAILBOX_MAX 32 /* writes to code between two looks; more of them flush the whole cache */
@@ -49,6 +50,7 @@ struct x86_vm {
 		pvclock_ns; /* the paravirtual clock was pvclock_ns at that count (clock.c) */
 	struct x86_region region[X86_VM_REGIONS_MAX]; /* sorted by gpa */
 	unsigned region_count;
+	bool logs_writes;     /* write_log.c; changes only while no CPU runs */
 	pthread_mutex_t lock; /* protects what follows; taken before a mailbox's lock */
 	pthread_cond_t changed;
 	bool exclusive;   /* a CPU is alone, or waits until it is */
@@ -70,6 +72,21 @@ static inline _Atomic uint64_t *x86_region_lines(const struct x86_region *region
 {
 	return &region->code_lines[(gpa - region->gpa) >> 12];
 }
+
+/* The page is written, or may be from now on without the slow path. */
+static inline void x86_region_note_write(const struct x86_region *region, uint64_t gpa)
+{
+	uint64_t page = (gpa - region->gpa) >> 12;
+
+	if (region->written)
+		atomic_fetch_or_explicit(&region->written[page / 64], 1ull << (page % 64),
+					 memory_order_relaxed);
+}
+
+/* write_log.c: one region's log, for who maps it; all: as if every page had been written. */
+int x86_region_log_start(struct x86_region *region);
+void x86_region_log_stop(struct x86_region *region);
+void x86_region_log_all(struct x86_region *region);
 
 /* Bits of the lines that [offset, offset + len) of a page touches; len >= 1, within the page. */
 static inline uint64_t x86_line_bits(unsigned offset, unsigned len)

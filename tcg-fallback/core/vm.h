@@ -106,5 +106,15 @@ void x86_clock_set(struct x86_cpu *cpu, const struct x86_clock_point *point, boo
  * no CPU runs. */
 void x86_vm_forget_memory(struct x86_vm *vm);
 
+/*
+ * Which pages the CPUs write. start: none is written yet; 0 or -ENOMEM. fetch: fn for each piece written
+ * since start or the last fetch; what was mapped meanwhile counts as written. All of them only while no CPU
+ * runs.
+ */
+typedef void x86_written_fn(void *opaque, uint64_t gpa, uint64_t size_bytes);
+int x86_vm_log_start(struct x86_vm *vm);
+void x86_vm_log_fetch(struct x86_vm *vm, x86_written_fn *fn, void *opaque);
+void x86_vm_log_stop(struct x86_vm *vm);
+
 /* What the engine counted, for metrics: names and values, at most count; returns how many there are. */
 size_t x86_vm_counters(const struct x86_vm *vm, const char **names, uint64_t *values, size_t count);

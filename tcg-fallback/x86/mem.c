@@ -88,6 +88,8 @@ static struct x86_place place_cached(struct x86_cpu *cpu, uint64_t linear, enum 
 	if (access == X86_WRITE && entry->wr != page && !place.read_only) {
 		const struct x86_region *region = x86_vm_region(cpu->vm, place.gpa);
 
+		if (region)
+			x86_region_note_write(region, place.gpa);
 		/* The code that kept the page from being written inline may be gone by now. */
 		if (region &&
 		    !atomic_load_explicit(x86_region_lines(region, place.gpa), memory_order_relaxed))
@@ -115,7 +117,12 @@ static struct x86_place place_walked(struct x86_cpu *cpu, uint64_t linear, enum 
 	place.read_only = region->read_only;
 	if (region->read_only)
 		store = TLB_STORE_ROM;
-	else if (atomic_load_explicit(x86_region_lines(region, mapping.gpa), memory_order_relaxed))
+	else if (access == X86_WRITE)
+		x86_region_note_write(region, mapping.gpa);
+	else if (region->written)
+		store = TLB_STORE_SLOW; /* the first store must be seen */
+	if (store == TLB_STORE_INLINE &&
+	    atomic_load_explicit(x86_region_lines(region, mapping.gpa), memory_order_relaxed))
 		store = TLB_STORE_SLOW;
 	x86_tlb_enter(cpu, class, linear, &mapping, region->hva + (mapping.gpa - region->gpa), store);
 	return place;

@@ -122,5 +122,6 @@ void x86_phys_st64(struct x86_cpu *cpu, uint64_t gpa, uint64_t value)
 	if (!region || region->read_only || region->size_bytes - (gpa - region->gpa) < 8)
 		return;
 	GUEST_ST(guest64, region->hva + (gpa - region->gpa), value);
+	x86_region_note_write(region, gpa);
 	x86_vm_written(cpu->vm, gpa, 8);
 }

@@ -69,6 +69,8 @@ static bool table_set(struct x86_cpu *cpu, uint64_t gpa, unsigned size, uint64_t
 	else
 		done = __atomic_compare_exchange_n((uint32_t *)(void *)p, &old32, old32 | (uint32_t)bits,
 						   false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	if (done)
+		x86_region_note_write(region, gpa);
 	if (done && atomic_load_explicit(x86_region_lines(region, gpa), memory_order_relaxed))
 		x86_vm_wrote(cpu, gpa, size);
 	return done;

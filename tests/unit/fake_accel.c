@@ -16,6 +16,7 @@ struct accel_vm {
 	const struct accel_host *host;
 	uint8_t *ram; /* at guest-physical 0 */
 	bool is_other;
+	bool logs_writes, counter_is_dirty;
 };
 
 struct accel_vcpu {
@@ -128,8 +129,16 @@ static enum accel_exit fake_step(struct accel_vcpu *vcpu)
 	case 'b': fake_out(vcpu, code, 1); return ACCEL_EXIT_KICKED;
 	case 'w': fake_out(vcpu, code, 2); return ACCEL_EXIT_KICKED;
 	case 'd': fake_out(vcpu, code, 4); return ACCEL_EXIT_KICKED;
+	case 'm':
+		if (!vcpu->vm->is_other)
+			return ACCEL_EXIT_CANNOT_EXECUTE;
+		ram[FAKE_COUNTER_GPA]++;
+		vcpu->vm->counter_is_dirty = vcpu->vm->logs_writes;
+		vcpu->state.rip++;
+		return ACCEL_EXIT_KICKED;
 	case 'i':
 		ram[FAKE_COUNTER_GPA]++;
+		vcpu->vm->counter_is_dirty = vcpu->vm->logs_writes;
 		vcpu->state.rip++;
 		return ACCEL_EXIT_KICKED;
 	case 'c':
@@ -237,6 +246,26 @@ static int fake_state_set(struct accel_vcpu *vcpu, const struct x86_cpu_state *s
 	return 0;
 }
 
+static int fake_dirty_log_start(struct accel_vm *vm, struct err *err)
+{
+	vm->logs_writes = true;
+	vm->counter_is_dirty = false;
+	return 0;
+}
+
+static int fake_dirty_log_fetch(struct accel_vm *vm, accel_dirty_fn *fn, void *opaque, struct err *err)
+{
+	if (vm->counter_is_dirty)
+		fn(opaque, FAKE_COUNTER_GPA, 4096);
+	vm->counter_is_dirty = false;
+	return 0;
+}
+
+static void fake_dirty_log_stop(struct accel_vm *vm)
+{
+	vm->logs_writes = false;
+}
+
 static void other_vcpu_instruction(struct accel_vcpu *vcpu, char *text, size_t size)
 {
 	snprintf(text, size, "a letter at %04x", (unsigned)vcpu->state.rip);
@@ -250,7 +279,9 @@ _Atomic int fake_other_refuses;
 	.vcpu_run = fake_vcpu_run, .vcpu_wait = fake_vcpu_wait, .vcpu_kick = fake_vcpu_kick,                 \
 	.vcpu_intr = fake_vcpu_intr, .vcpu_nmi = fake_vcpu_nmi, .vcpu_smi = fake_vcpu_pin,                   \
 	.vcpu_init = fake_vcpu_pin, .vcpu_startup = fake_vcpu_startup,                                       \
-	.vcpu_pins_take = fake_vcpu_pins_take, .state_get = fake_state_get, .state_set = fake_state_set
+	.vcpu_pins_take = fake_vcpu_pins_take, .state_get = fake_state_get, .state_set = fake_state_set,     \
+	.dirty_log_start = fake_dirty_log_start, .dirty_log_fetch = fake_dirty_log_fetch,                    \
+	.dirty_log_stop = fake_dirty_log_stop
 
 const struct accel_ops fake_accel_ops = {
 	.name = "fake", .probe = fake_probe, .vm_create = fake_vm_create, FAKE_OPS};

@@ -10,6 +10,7 @@
  * fault l                  loop until kicked      f        the accelerator fails x                  increment
  * RAX: "fake" cannot execute it, "other" can a                  as l, but on "other" it goes on n N go on
  * once RAX is N, else loop until kicked y                  nobody can execute it
+ *     m                  as i, but "fake" cannot execute it
  */
 #pragma once
 

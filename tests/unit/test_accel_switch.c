@@ -21,9 +21,12 @@
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include "vmm/core/gmem.h"
 #include "vmm/machine/accel_switch.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/dirty_log.h"
 #include "vmm/machine/machine.h"
+#include "vmm/machine/parts.h"
 
 const struct accel_ops *const accel_table[] = {&fake_accel_ops, &other_accel_ops, NULL};
 
@@ -288,6 +291,82 @@ static void test_assists_between_hand_overs(void **state)
 	guest_end(&guest);
 }
 
+/* How often each of some pages was told. */
+struct told {
+	unsigned counter, host, none;
+};
+
+#define HOST_GPA 0x20000
+#define NONE_GPA 0x50000
+
+static bool holds(uint64_t gpa, uint64_t size_bytes, uint64_t page)
+{
+	return page - gpa < size_bytes;
+}
+
+static void on_dirty(void *opaque, uint64_t gpa, uint64_t size_bytes)
+{
+	struct told *told = opaque;
+
+	told->counter += holds(gpa, size_bytes, FAKE_COUNTER_GPA);
+	told->host += holds(gpa, size_bytes, HOST_GPA);
+	told->none += holds(gpa, size_bytes, NONE_GPA);
+}
+
+static struct told fetch(struct guest *guest)
+{
+	struct told told = {0};
+	struct err err = {0};
+
+	if (machine_dirty_fetch(guest->machine, on_dirty, &told, &err) < 0)
+		fail_msg("%s", err.message);
+	return told;
+}
+
+/* One log tells what the guest wrote, on the side that had it, and what the host wrote; each once. */
+static void log_a_run(const char *program, size_t size)
+{
+	struct machine_result result;
+	struct err err = {0};
+	struct guest guest;
+	struct told told;
+
+	guest_make(&guest, program, size);
+	guest.machine = machine_create(&guest.config, &err);
+	if (!guest.machine)
+		fail_msg("%s", err.message);
+	assert_int_equal(machine_dirty_fetch(guest.machine, on_dirty, &told, &err), -EINVAL);
+	assert_int_equal(machine_dirty_start(guest.machine, &err), 0);
+	told = fetch(&guest);
+	assert_int_equal(told.counter + told.host + told.none, 0);
+	assert_int_equal(machine_run(guest.machine, &result, &err), 0);
+	assert_int_equal(result.end, MACHINE_EXITED);
+	gmem_written(guest.machine->gmem, HOST_GPA + 4094, 1);
+	told = fetch(&guest);
+	assert_true(told.counter >= 1 && told.host == 1 && told.none == 0);
+	told = fetch(&guest);
+	assert_int_equal(told.counter + told.host + told.none, 0);
+	machine_dirty_stop(guest.machine);
+	gmem_written(guest.machine->gmem, HOST_GPA, 1);
+	assert_int_equal(machine_dirty_start(guest.machine, &err), 0);
+	assert_int_equal(fetch(&guest).host, 0);
+	guest_end(&guest);
+}
+
+static void test_written_pages_are_told(void **state)
+{
+	static const char program[] = "i" EXIT_WITH("\x2a") "l";
+
+	log_a_run(program, sizeof(program) - 1);
+}
+
+static void test_what_a_helper_writes_is_told(void **state)
+{
+	static const char program[] = "m" EXIT_WITH("\x2a") "l";
+
+	log_a_run(program, sizeof(program) - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +379,8 @@ int main(void)
 		cmocka_unit_test(test_what_nobody_can_execute_ends_the_machine),
 		cmocka_unit_test(test_a_failure_is_reported_with_its_instruction),
 		cmocka_unit_test(test_assists_between_hand_overs),
+		cmocka_unit_test(test_written_pages_are_told),
+		cmocka_unit_test(test_what_a_helper_writes_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

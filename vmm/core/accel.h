@@ -262,8 +262,8 @@ struct accel_ops {
 	/*
 	 * Which pages does the guest write? start: from now on, none is dirty. fetch: fn for each piece
 	 * written since start or the last fetch, on the calling thread; a page may be named twice, or only
-	 * have been touched. Any thread; the guest may run, and what it writes meanwhile is in this one or
-	 * the next: one with every vCPU parked is complete. NULL: not offered.
+	 * have been touched. Every vCPU is parked; those of kvm may also run, and what they write
+	 * meanwhile is in this fetch or the next. NULL: not offered.
 	 */
 	int (*dirty_log_start)(struct accel_vm *vm, struct err *err);
 	int (*dirty_log_fetch)(struct accel_vm *vm, accel_dirty_fn *fn, void *opaque, struct err *err);

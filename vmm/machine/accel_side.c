@@ -12,6 +12,7 @@
 #include "vmm/core/gmem.h"
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_switch.h"
+#include "vmm/machine/dirty_log.h"
 #include "vmm/machine/parts.h"
 #include "vmm/machine/jit_choice.h"
 #include "vmm/machine/trace_choice.h"
@@ -128,7 +129,8 @@ static int side_make(struct machine *machine, struct machine_side *side, struct 
 	if (side->ops->irqchips &&
 	    accel_choice_irqchip(side->ops, machine->config.irqchip, &side->irqchip, err) < 0)
 		return -ENOTSUP;
-	if (side_allocate(machine, side, err) < 0 || side_add_vm(machine, side, err) < 0) {
+	if (side_allocate(machine, side, err) < 0 || side_add_vm(machine, side, err) < 0 ||
+	    machine_dirty_join(machine, side, err) < 0) {
 		err_prefix(err, "accelerator %s", side->ops->name);
 		side_free(machine, side);
 		return -EIO;

@@ -15,6 +15,7 @@
 #include "vmm/machine/accel_choice.h"
 #include "vmm/machine/accel_side.h"
 #include "vmm/machine/accel_switch.h"
+#include "vmm/machine/dirty_log.h"
 #include "vmm/machine/cpu_choice.h"
 #include "vmm/machine/jit_choice.h"
 #include "vmm/machine/board.h"
@@ -170,7 +171,9 @@ static int builder_add_vcpus(struct machine *machine, struct err *err)
 		return err_set(err, -ENOMEM, "no memory for %u CPUs", machine->config.cpus);
 	for (unsigned i = 0; i < machine->config.cpus && code == 0; i++)
 		code = builder_add_vcpu(machine, err);
-	return code < 0 ? code : accel_sides_init(machine, err);
+	if (code == 0)
+		code = accel_sides_init(machine, err);
+	return code < 0 ? code : machine_dirty_init(machine, err);
 }
 
 /* What a reset goes back to. After the devices: a part of a CPU's state (CR8) is in its local APIC. */
@@ -368,6 +371,7 @@ void machine_destroy(struct machine *machine)
 	machine_intr_destroy(machine);
 	bus_destroy(machine->pio);
 	bus_destroy(machine->mmio);
+	machine_dirty_destroy(machine);
 	gmem_destroy(machine->gmem);
 	machine_run_destroy(machine);
 	loop_destroy(machine->loop);

@@ -175,6 +175,7 @@ struct machine {
 	unsigned active_side;                    /* main thread; the fields above are its */
 	pthread_mutex_t side_lock;               /* guards the making of side 1; taken with none held */
 	struct accel_switching *switching;       /* accel_switch.c */
+	struct machine_dirty *dirty;             /* dirty_log.c */
 	_Atomic int accel_interprets;            /* assist.c: 0 not asked yet, 1 yes, -1 no */
 
 	struct machine_pausing pausing;
