@@ -22,6 +22,7 @@
 #define HTTP_READ_SIZE   16384 /* of one read */
 #define HTTP_OUTPUT_HIGH 65536 /* answers that wait: from here on nothing more is read */
 #define HTTP_HEAD_MAX    512
+#define HTTP_BACKLOG     128 /* who comes while a request is answered waits here */
 
 struct http_connection {
 	struct http_server *server;
@@ -314,7 +315,7 @@ struct http_server *http_server_create(struct loop *loop, const struct http_serv
 	}
 	server->config = *config;
 	server->loop = loop;
-	server->fd = unix_socket_listen(config->path, HTTP_CONNECTIONS_MAX + 1, err);
+	server->fd = unix_socket_listen(config->path, HTTP_BACKLOG, err);
 	if (server->fd >= 0)
 		server->watch = loop_fd_add(loop, server->fd, EPOLLIN, http_on_connect, server, err);
 	if (server->watch)

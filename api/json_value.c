@@ -33,13 +33,17 @@ static void json_describe_string(const struct json_scalar *scalar, char *text, s
 static void json_describe_float(double value, char *text, size_t size)
 {
 	char digits[40];
+	const char *plus;
 
 	for (int precision = 1; precision <= 17; precision++) {
 		snprintf(digits, sizeof(digits), "%.*g", precision, value);
 		if (strtod(digits, NULL) == value)
 			break;
 	}
-	text_append(text, size, "floating point `%s%s`", digits, strpbrk(digits, ".e") ? "" : ".0");
+	plus = strstr(digits, "e+");
+	text_append(text, size, "floating point `%.*s%s%s`",
+		    plus ? (int)(plus - digits) + 1 : (int)strlen(digits), digits, plus ? plus + 2 : "",
+		    strpbrk(digits, ".e") ? "" : ".0");
 }
 
 static void json_describe(const struct json_scalar *scalar, char *text, size_t size)

@@ -127,7 +127,7 @@ static void load_add_singles(json_t *json, const struct machine_config *config)
 }
 
 /* Through the same tables as a configuration file. What does not fit them is left out of the answer alone. */
-static void load_adopt_config(struct api_vm *vm, const struct machine_config *config)
+void api_vm_adopt(struct api_vm *vm, const struct machine_config *config)
 {
 	json_t *json = load_lists_json(config);
 	struct vm_config_body adopted = {0};
@@ -161,7 +161,7 @@ int api_vm_load(struct api_vm *vm, const struct snapshot_load_body *body, struct
 		return err->code ? err->code : -EINVAL;
 	code = load_override(machine_snapshot_config(snapshot), vm, body, err);
 	if (code == 0) {
-		load_adopt_config(vm, machine_snapshot_config(snapshot));
+		api_vm_adopt(vm, machine_snapshot_config(snapshot));
 		vm->machine = machine_restore(snapshot, &memory, err);
 		code = vm->machine ? 0 : -EIO;
 	}

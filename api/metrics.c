@@ -291,17 +291,29 @@ static void metrics_print_group(FILE *out, const char *group, json_t *fields)
 }
 
 /* Names of devices are a label there, not a part of the name. */
+static void metrics_print_device(FILE *out, const char *id, json_t *device)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(device, name, value)
+	{
+		fputs("vmmctl_device_", out);
+		for (const char *at = name; *at; at++)
+			fputc(*at == '.' || *at == '-' ? '_' : *at, out);
+		fprintf(out, "{device=\"%s\"} %" JSON_INTEGER_FORMAT "\n", id, json_integer_value(value));
+	}
+}
+
 static void metrics_print_devices(FILE *out, const struct api_vm *vm)
 {
 	json_t *counters = vm->machine ? machine_counters(vm->machine) : NULL;
-	const char *id, *name;
-	json_t *device, *value;
+	const char *id;
+	json_t *device;
 
 	json_object_foreach(counters, id, device)
 	{
-		json_object_foreach(device, name, value)
-			fprintf(out, "vmmctl_device_%s{device=\"%s\"} %" JSON_INTEGER_FORMAT "\n", name,
-				api_vm_device_name(vm, id), json_integer_value(value));
+		metrics_print_device(out, api_vm_device_name(vm, id), device);
 	}
 	json_decref(counters);
 }

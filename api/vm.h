@@ -79,6 +79,8 @@ const char *api_vm_device_name(const struct api_vm *vm, const char *id);
 /* Makes the machine and has on_start called; it runs when its loop does. */
 int api_vm_start(struct api_vm *vm, struct err *err);
 
+/* The configuration becomes what a machine of this configuration would have been asked for with. */
+void api_vm_adopt(struct api_vm *vm, const struct machine_config *config);
 /* Makes the machine of a snapshot and has on_start called. 0 or -errno. */
 int api_vm_load(struct api_vm *vm, const struct snapshot_load_body *body, struct err *err);
 

@@ -75,16 +75,21 @@ static void boot_unwatch_signals(struct boot_signals *signals)
 		close(signals->fd);
 }
 
-static int boot_run_machine(const struct machine_config *config, struct boot_signals *signals)
+static int boot_run_machine(const struct machine_config *config, const char *api_sock,
+			    struct boot_signals *signals)
 {
+	struct api_attachment *attachment = NULL;
 	struct machine_result result = {0};
 	struct err err = {0};
 	int code = -1;
 
 	signals->machine = machine_create(config, &err);
-	if (signals->machine && boot_watch_signals(signals, &err) == 0)
+	if (signals->machine && api_sock)
+		attachment = api_attach(signals->machine, api_sock, &err);
+	if (signals->machine && (attachment || !api_sock) && boot_watch_signals(signals, &err) == 0)
 		code = machine_run(signals->machine, &result, &err);
 	boot_unwatch_signals(signals);
+	api_detach(attachment);
 	machine_destroy(signals->machine);
 	if (code == 0)
 		return machine_exit_status(&result);
@@ -103,7 +108,7 @@ static void boot_raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int boot_with_signals(const struct machine_config *config)
+static int boot_with_signals(const struct machine_config *config, const char *api_sock)
 {
 	struct boot_signals signals = {.fd = -1};
 	sigset_t set;
@@ -115,7 +120,7 @@ static int boot_with_signals(const struct machine_config *config)
 	boot_raise_descriptors();
 	boot_signal_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, &before);
-	status = boot_run_machine(config, &signals);
+	status = boot_run_machine(config, api_sock, &signals);
 	if (signals.caught)
 		raise(signals.caught); /* delivered by the next line */
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -170,7 +175,7 @@ static int boot_configured(const struct cli_command *command, const struct cli_s
 	if (own->print_config)
 		return boot_print_config(config);
 	log_set_level((enum log_level)config->log_level);
-	return boot_with_signals(config);
+	return boot_with_signals(config, own->api_sock);
 }
 
 int command_boot(const struct cli_command *command, int argc, char **argv)

@@ -17,6 +17,12 @@ const struct option command_boot_options[] = {
 	 .metavar = "FILE",
 	 .help = "Reads the configuration from a JSON file (- is standard input); options given here "
 		 "override it"},
+	{.path = "-api-sock",
+	 .flag = "--api-sock",
+	 .type = OPTION_PATH,
+	 .offset = offsetof(struct command_options, api_sock),
+	 .metavar = "PATH",
+	 .help = "Serves the machine on this unix socket while it runs, as `vmmctl serve` does"},
 	{.path = "-print-config",
 	 .flag = "--print-config",
 	 .type = OPTION_BOOL,
@@ -143,6 +149,26 @@ const struct cli_command cli_commands[] = {
 				 "A machine from a configuration file of Firecracker's."},
 			},
 		.run = command_serve,
+	},
+	{
+		.name = "ctl",
+		.summary = "ask a machine that is served on a socket",
+		.arguments = "SOCKET COMMAND [ARGUMENT]...",
+		.description =
+			"Sends a request to the socket of `vmmctl serve` or `vmmctl boot --api-sock`. "
+			"Commands: status; config; pause; resume; snapshot STATE MEMORY; restore STATE "
+			"MEMORY; metrics; console (Ctrl-] leaves); events; accel [NAME]; drive ID FILE; "
+			"net ID TAP; unplug-drive ID; unplug-net ID; ctrl-alt-del; reset; stop; request "
+			"METHOD PATH [BODY].",
+		.options = {command_help_options},
+		.example =
+			{
+				{"vmmctl ctl /tmp/vm.sock status", "What the machine does."},
+				{"vmmctl ctl /tmp/vm.sock console", "Its first serial port, here."},
+				{"vmmctl ctl /tmp/vm.sock snapshot vm.state vm.memory",
+				 "The machine as it stands, in two files; it is paused first."},
+			},
+		.run = command_ctl,
 	},
 	{
 		.name = "probe",

@@ -6,9 +6,12 @@
 
 #include "vmm/machine/cli.h"
 
+struct machine;
+
 /* What a command is told beyond a configuration. */
 struct command_options {
 	char *config_path; /* NULL: none */
+	char *api_sock; /* where the machine is served; NULL: nowhere */
 	bool print_config;
 	bool help;
 };
@@ -28,6 +31,13 @@ int command_bench(const struct cli_command *command, int argc, char **argv);
 extern const struct option serve_options_table[];
 int command_serve(const struct cli_command *command, int argc, char **argv);
 int firecracker_main(int argc, char **argv);
+/* api/attach.c: a socket for a machine that was made, before machine_run. Owned, or NULL with err set. */
+struct api_attachment;
+struct api_attachment *api_attach(struct machine *machine, const char *path, struct err *err);
+/* Before machine_destroy. NULL: nothing. */
+void api_detach(struct api_attachment *attachment);
+/* api/command_ctl.c: the other end of such a socket. */
+int command_ctl(const struct cli_command *command, int argc, char **argv);
 int command_probe(const struct cli_command *command, int argc, char **argv);
 int command_version(const struct cli_command *command, int argc, char **argv);
 int command_help(const struct cli_command *command, int argc, char **argv);

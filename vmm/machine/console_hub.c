@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -61,18 +62,24 @@ static void console_hub_leave(struct console_visitor *visitor)
 	visitor->input_len = 0;
 }
 
-/* Gives the device what it has room for; while something is left, no more is read. */
+/*
+ * Gives the device what it has room for; while something is left, no more is read. The device tells of new
+ * room only after it has said that there is none: it is asked until then.
+ */
 static void console_hub_deliver(struct console_visitor *visitor)
 {
 	const struct chardev_client *client = &visitor->hub->chardev.client;
-	size_t room = client->can_receive ? client->can_receive(client->opaque) : 0;
-	size_t part = room < visitor->input_len ? room : visitor->input_len;
 
-	if (part > 0)
+	while (visitor->input_len > 0) {
+		size_t room = client->can_receive ? client->can_receive(client->opaque) : 0;
+		size_t part = room < visitor->input_len ? room : visitor->input_len;
+
+		if (part == 0)
+			break;
 		client->receive(client->opaque, visitor->input, part);
-	for (size_t i = part; i < visitor->input_len; i++)
-		visitor->input[i - part] = visitor->input[i];
-	visitor->input_len -= part;
+		visitor->input_len -= part;
+		memmove(visitor->input, visitor->input + part, visitor->input_len);
+	}
 	loop_fd_modify(visitor->watch, visitor->input_len ? 0 : EPOLLIN);
 }
 
