@@ -112,6 +112,10 @@ _vmmctl() {
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
+	--api-sock)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return ;;
 	--rootfs)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -246,10 +250,6 @@ _vmmctl() {
 	--ms)
 		return ;;
 	--json)
-		compopt -o filenames
-		mapfile -t COMPREPLY < <(compgen -f -- "$word")
-		return ;;
-	--api-sock)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return ;;
@@ -398,16 +398,17 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --print-config --help' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --api-sock --print-config --help' ;;
 	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
 	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
+	ctl) words='--help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;
 	help) words='--help' ;;
 	esac
 	if ((COMP_CWORD == 1)); then
-		words='boot run bench serve probe version help'
+		words='boot run bench serve ctl probe version help'
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }
