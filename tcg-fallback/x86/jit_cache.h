@@ -90,15 +90,17 @@ enum jit_exit_kind {
 /* A way out of a block. */
 struct jit_exit {
 	uint8_t kind;
-	bool saved;    /* the jump that is linked leaves flags saved, not native */
-	bool backward; /* must go where attention is looked at */
-	uint8_t undo;  /* INDIRECT: by how much RSP had grown (RET), should the target not be canonical */
-	uint8_t insns; /* guest instructions executed before it */
-	uint16_t off;  /* of the instruction that jumps */
-	int32_t disp;  /* target less the page's address */
-	uint8_t *jump; /* the 32 bits to be patched; NULL: none */
-	uint64_t key;  /* CROSS: the link is good while this is one of the CPU's link keys */
-	uint64_t page; /* CROSS: and this the block's page in linear memory */
+	bool saved;      /* the jump that is linked leaves flags saved, not native */
+	bool backward;   /* must go where attention is looked at */
+	uint8_t undo;    /* INDIRECT: by how much RSP had grown (RET), should the target not be canonical */
+	uint8_t insns;   /* guest instructions executed before it */
+	uint8_t forward; /* instructions to be interpreted until flags are known again: nobody reads them
+			    before */
+	uint16_t off;    /* of the instruction that jumps */
+	int32_t disp;    /* target less the page's address */
+	uint8_t *jump;   /* the 32 bits to be patched; NULL: none */
+	uint64_t key;    /* CROSS: the link is good while this is one of the CPU's link keys */
+	uint64_t page;   /* CROSS: and this the block's page in linear memory */
 };
 
 /* A place where translated code calls C. */

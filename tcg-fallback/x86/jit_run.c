@@ -141,6 +141,13 @@ const struct jit_block *jit_block_at_rip(struct x86_cpu *cpu)
 	return block;
 }
 
+/* An interrupt's frame shows the flags: it comes when they are known. */
+static void go_forward(struct x86_cpu *cpu, const struct jit_exit *exit)
+{
+	for (unsigned i = 0; i < exit->forward; i++)
+		x86_execute_one(cpu);
+}
+
 /* The block that was left goes on in another one, which needs no op; NULL: it does not. */
 static const struct jit_block *go_on(struct x86_cpu *cpu, struct jit_exit *exit)
 {
@@ -171,6 +178,7 @@ static struct x86_op *run_blocks(struct x86_cpu *cpu, const struct jit_block *bl
 		if (!exit) /* C has left it: what it did may concern the run loop (a halt, another mode) */
 			return NULL;
 		jit_settle(cpu, exit);
+		go_forward(cpu, exit);
 		block = go_on(cpu, exit);
 	}
 	return x86_op_at_rip(cpu);

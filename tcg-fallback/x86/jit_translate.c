@@ -266,15 +266,29 @@ static void emit_insn(struct jit_translation *t, const struct jit_insn *insn)
 		jit_system_poll(t, insn);
 }
 
+/* Instructions of the block until all flags have been written. */
+static unsigned until_written(const struct jit_translation *t)
+{
+	uint32_t written = 0;
+	unsigned i = 0;
+
+	while (i < t->count && written != FLAGS_STATUS)
+		written |= t->insn[i++].must;
+	return i;
+}
+
 /* What leaves before the first instruction: for attention, and once the block has been dropped. */
 static void emit_before(struct jit_translation *t, uint8_t *leave)
 {
 	struct jit_exit *exit = jit_exit_make(t, JIT_EXIT_PLAIN, t->block->start, 0);
+	struct jit_exit *unknown = jit_exit_make(t, JIT_EXIT_PLAIN, t->block->start, 0);
 
 	if (!t->code.overflow)
 		asm_bind(leave, t->code.at);
-	if (!t->block->live_in)
-		emit_exit(t, exit);
+	if (!t->block->live_in && unknown) { /* the look has destroyed them */
+		unknown->forward = (uint8_t)until_written(t);
+		emit_exit(t, unknown);
+	}
 	t->block->stale_native = t->code.at;
 	jit_flags_save(t);
 	t->block->stale_saved = t->code.at;

@@ -3,11 +3,13 @@
  * Control flow and system instructions of translated code: hot loops of them must do what the interpreter
  * does, and stay in translated code.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -162,6 +164,103 @@ static void instruction_across_the_page(void **state)
 }
 
 /*
+ * Interrupts that come at any moment: r9 counts them, and r10 those whose frame shows what no interpreter
+ * would. The program ends at the thousandth.
+ */
+#define INTERRUPT_VECTOR 0x40u
+#define INTERRUPT_GDT    0x6000u
+#define INTERRUPT_IDT    0x7000u
+#define COUNT_IT         "inc %r9\n cmp $1000, %r9\n jb 9f\n out %al, $0xf4\n 9: iretq\n"
+
+struct interrupter {
+	struct rig rig;
+	pthread_t thread;
+	atomic_bool stop;
+};
+
+static int acknowledge(void *opaque, unsigned cpu)
+{
+	struct rig *rig = opaque;
+
+	x86_cpu_unpost(rig->cpu[cpu], ATTENTION_INTR);
+	return INTERRUPT_VECTOR;
+}
+
+static void *interrupt(void *opaque)
+{
+	struct interrupter *it = opaque;
+	const struct timespec pause = {.tv_nsec = 20000};
+
+	while (!it->stop) {
+		x86_cpu_post(it->rig.cpu[0], ATTENTION_INTR);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+static void store64(struct rig *rig, uint64_t gpa, uint64_t value)
+{
+	memcpy(&rig->ram[gpa], &value, sizeof(value));
+}
+
+static void load_tables(struct rig *rig, uint64_t handler)
+{
+	const uint64_t gate = (handler & 0xffff) | 8u << 16 | 0x8e00ull << 32 | (handler >> 16) << 48;
+
+	store64(rig, INTERRUPT_GDT + 8, 0x00af9b000000ffffull);
+	store64(rig, INTERRUPT_GDT + 16, 0x00cf93000000ffffull);
+	store64(rig, INTERRUPT_IDT + 16 * INTERRUPT_VECTOR, gate);
+	rig->cpu[0]->gdtr.base = INTERRUPT_GDT;
+	rig->cpu[0]->gdtr.limit = 23;
+	rig->cpu[0]->idtr.base = INTERRUPT_IDT;
+	rig->cpu[0]->idtr.limit = 0xfff;
+}
+
+/* The handler is 256 bytes behind the beginning; r10 afterwards. */
+static uint64_t run_interrupted(const uint8_t *begin, const uint8_t *end)
+{
+	struct interrupter *it = calloc(1, sizeof(*it));
+	uint64_t wrong;
+
+	assert_non_null(it);
+	setenv("VMMCTL_TEST_JIT", "on", 1);
+	assert_int_equal(rig_init(&it->rig, 1), 0);
+	it->rig.host.intr_acknowledge = acknowledge;
+	rig_load(&it->rig, 0, RIG_CODE, begin, end);
+	load_tables(&it->rig, RIG_CODE + 256);
+	assert_int_equal(pthread_create(&it->thread, NULL, interrupt, it), 0);
+	assert_int_equal(rig_run(&it->rig, 0), X86_EXIT_KICKED);
+	it->stop = true;
+	pthread_join(it->thread, NULL);
+	assert_int_equal(it->rig.cpu[0]->r[REG_R9], 1000);
+	assert_true(jit_counter(it->rig.vm, "jit_blocks") > 0);
+	wrong = it->rig.cpu[0]->r[REG_R10];
+	rig_free(&it->rig);
+	free(it);
+	return wrong;
+}
+
+/* Carry is set at every boundary of the loop, and nobody reads it. */
+PAYLOAD(dead_flags, "xor %r9, %r9\n xor %r10, %r10\n xor %eax, %eax\n sti\n stc\n"
+		    "1: mov %rax, %rdx\n lea 1(%rax), %rax\n cmp $-1, %rax\n jne 1b\n hlt\n"
+		    ".org dead_flags_begin + 256\n testb $1, 16(%rsp)\n jnz 2f\n inc %r10\n 2: " COUNT_IT);
+
+static void interrupts_show_the_flags(void **state)
+{
+	assert_int_equal(run_interrupted(dead_flags_begin, dead_flags_end), 0);
+}
+
+/* No interrupt between STI and the instruction behind it. */
+PAYLOAD(shadow, "xor %r9, %r9\n xor %r10, %r10\n lea 2f(%rip), %r8\n"
+		"1: cli\n inc %rax\n sti\n 2: inc %rdx\n inc %rdx\n jmp 1b\n"
+		".org shadow_begin + 256\n cmp %r8, (%rsp)\n jne 3f\n inc %r10\n 3: " COUNT_IT);
+
+static void nothing_comes_between_sti_and_the_next(void **state)
+{
+	assert_int_equal(run_interrupted(shadow_begin, shadow_end), 0);
+}
+
+/*
  * Strings by runs against a model that goes element by element: every width, direction, overlap and repeat
  * prefix, across pages. RSI, RDI and RCX, the flags and the memory must be what single elements leave.
  */
@@ -296,6 +395,8 @@ int main(void)
 		cmocka_unit_test(returns_without_their_calls),
 		cmocka_unit_test(return_to_a_page_mapped_elsewhere),
 		cmocka_unit_test(instruction_across_the_page),
+		cmocka_unit_test(interrupts_show_the_flags),
+		cmocka_unit_test(nothing_comes_between_sti_and_the_next),
 		cmocka_unit_test(strings_go_element_by_element),
 	};
 
