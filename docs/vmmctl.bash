@@ -37,6 +37,9 @@ _vmmctl() {
 	--irqchip)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
 		return ;;
+	--dirty-log)
+		mapfile -t COMPREPLY < <(compgen -W 'bitmap ring' -- "$word")
+		return ;;
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
@@ -171,6 +174,9 @@ _vmmctl() {
 		return ;;
 	--irqchip)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
+		return ;;
+	--dirty-log)
+		mapfile -t COMPREPLY < <(compgen -W 'bitmap ring' -- "$word")
 		return ;;
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
@@ -325,6 +331,9 @@ _vmmctl() {
 	--irqchip)
 		mapfile -t COMPREPLY < <(compgen -W 'auto kernel split off' -- "$word")
 		return ;;
+	--dirty-log)
+		mapfile -t COMPREPLY < <(compgen -W 'bitmap ring' -- "$word")
+		return ;;
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
@@ -398,10 +407,10 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --api-sock --print-config --help' ;;
-	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level --config --api-sock --print-config --help' ;;
+	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
-	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
+	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --no-reboot --log --log-file --perf-map --log-level' ;;
 	ctl) words='--help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;

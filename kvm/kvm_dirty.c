@@ -240,9 +240,10 @@ void kvm_dirty_prepare(struct accel_vm *vm, bool want_ring)
 
 	if (want_ring) {
 		vm->has_dirty_ring = ioctl(vm->vm_fd, KVM_ENABLE_CAP, &ring) == 0;
-		if (!vm->has_dirty_ring)
-			kvm_say_once(vm, KVM_SAID_DIRTY_RING,
-				     "written pages are found by bitmaps: this KVM has no dirty rings");
+		kvm_say_once(vm, KVM_SAID_DIRTY_RING,
+			     vm->has_dirty_ring
+				     ? "written pages are found by rings"
+				     : "written pages are found by bitmaps: this KVM has no dirty rings");
 	}
 	if (vm->has_dirty_ring)
 		return;

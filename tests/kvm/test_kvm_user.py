@@ -9,6 +9,7 @@ machine on KVM ends under signals. `refuse` (refuse.c) makes each kind of host.
 Cases are skipped where this host cannot be made so: without root's rights, or without a /dev/kvm of any kind.
 """
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,6 +161,15 @@ class Irqchips(Case):
         result = self.boot("lacks:15", "--accel", "kvm")
         self.assertEqual(result.returncode, 3, result.stderr)
         self.assertEqual(result.stderr.count("this KVM does not coalesce"), 1, result.stderr)
+
+    def test_rings_of_written_pages_are_asked_for(self):
+        """And where there are none, bitmaps are taken and it is said."""
+        self.need_node()
+        for options, said in (((), 0), (("--dirty-log", "bitmap"), 0), (("--dirty-log", "ring"), 1)):
+            result = self.boot("slow:1", "--accel", "kvm", *options)
+            self.assertEqual(result.returncode, 3, result.stderr)
+            found = re.findall("written pages are found by (rings|bitmaps: this KVM has no dirty rings)$", result.stderr, re.M)
+            self.assertEqual(len(found), said, result.stderr)
 
     def test_tcg_has_none(self):
         for irqchip in ("split", "kernel"):

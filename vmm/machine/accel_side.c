@@ -85,7 +85,11 @@ static int side_add_vcpu(struct machine *machine, struct machine_side *side, uns
 static int side_add_vm(struct machine *machine, struct machine_side *side, struct err *err)
 {
 	struct accel_vm_config config = {
-		.host = &machine->host, .cpu_count = machine->config.cpus, .irqchip = side->irqchip};
+		.host = &machine->host,
+		.cpu_count = machine->config.cpus,
+		.irqchip = side->irqchip,
+		.dirty_ring = machine->config.dirty_log == MACHINE_DIRTY_LOG_RING,
+	};
 	struct jit_choice jit;
 	int code = jit_choice_parse(machine->config.jit, &jit, err);
 

@@ -101,6 +101,7 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 		.host = &machine->host,
 		.cpu_count = machine->config.cpus,
 		.irqchip = machine->irqchip,
+		.dirty_ring = machine->config.dirty_log == MACHINE_DIRTY_LOG_RING,
 	};
 	struct jit_choice jit;
 	int code = jit_choice_parse(machine->config.jit, &jit, err);

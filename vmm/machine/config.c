@@ -54,6 +54,17 @@ static const struct option_choice config_irqchips[] = {
 	{NULL, NULL},
 };
 
+/*
+ * Bitmaps by default: a snapshot reads the log once, with the machine paused, and a bitmap a slot is then
+ * cheapest; rings cost every vCPU memory and, whenever one is full, an exit. They pay where much memory is
+ * written little and the log is read often.
+ */
+static const struct option_choice config_dirty_logs[] = {
+	{"bitmap", "a bitmap of all memory"},
+	{"ring", "a ring of each vCPU, for large and quiet memory; bitmaps where KVM has none"},
+	{NULL, NULL},
+};
+
 static const struct option_choice config_accels[] = {
 	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
 static const struct option_choice config_jits[] = {
@@ -181,6 +192,14 @@ const struct option machine_options[] = {
 	 .help = "Where the interrupt controllers and the PIT are; the guest sees no difference",
 	 .default_text = "auto",
 	 .choice = config_irqchips},
+	{.path = "machine.dirty_log",
+	 .flag = "--dirty-log",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, dirty_log),
+	 .metavar = "KIND",
+	 .help = "How KVM tells the pages that the guest has written, for differential snapshots",
+	 .default_text = "bitmap",
+	 .choice = config_dirty_logs},
 	{.path = "machine.jit",
 	 .flag = "--jit",
 	 .type = OPTION_STRING,

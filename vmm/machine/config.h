@@ -117,6 +117,9 @@ enum machine_irqchip {
 	MACHINE_IRQCHIP_OFF
 };
 
+/* machine_config.dirty_log, in the order of its choices. */
+enum machine_dirty_log { MACHINE_DIRTY_LOG_BITMAP, MACHINE_DIRTY_LOG_RING };
+
 struct machine_config {
 	char *kernel;
 	struct option_strings initrd;
@@ -131,6 +134,7 @@ struct machine_config {
 	bool accel_switch;              /* the guest's CPU is one that both accelerators have */
 	uint32_t accel_switch_every_ms; /* 0: never by itself */
 	uint32_t irqchip;               /* enum machine_irqchip */
+	uint32_t dirty_log;             /* enum machine_dirty_log */
 	struct option_strings serial;   /* a chardev each: COM1, COM2 */
 	uint32_t exit_code_port;        /* 0: none */
 	uint32_t io_threads;
