@@ -208,7 +208,20 @@ static int configure_drive(struct machine_config *config, const struct drive *dr
 	return code < 0 ? code : configure_limiter(fields, disk, buckets, drive->rate_limiter, err);
 }
 
-static int configure_net(struct machine_config *config, const struct net_body *net, struct err *err)
+/* Whether the guest reaches the metadata through this card. */
+static bool configure_has_mmds(const struct api_vm *vm, const struct net_body *net)
+{
+	const struct mmds_config_body *mmds = vm->config.mmds;
+
+	for (size_t i = 0; mmds && i < mmds->network_interfaces.count; i++) {
+		if (strcmp(((char *const *)mmds->network_interfaces.item)[i], net->iface_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int configure_net(const struct api_vm *vm, struct machine_config *config, const struct net_body *net,
+			 struct err *err)
 {
 	static const char *const rx[] = {"rx_byte_bucket", "rx_frame_bucket"};
 	static const char *const tx[] = {"tx_byte_bucket", "tx_frame_bucket"};
@@ -223,6 +236,9 @@ static int configure_net(struct machine_config *config, const struct net_body *n
 		code = configure_set(fields, card, "ifname", err, "%s", net->host_dev_name);
 	if (code == 0)
 		code = configure_set(fields, card, "id", err, "%s", net->iface_id);
+	if (code == 0 && vm->mmds_path[0] && configure_has_mmds(vm, net))
+		code = configure_set(fields, card, "service", err, "%s:80=%s", vm->config.mmds->ipv4_address,
+				     vm->mmds_path);
 	/* A limiter that limits nothing: PATCH finds it. */
 	if (code == 0)
 		code = configure_set(fields, card, "rx_byte_bucket", err, "0/0");
@@ -253,7 +269,7 @@ static int configure_lists(const struct api_vm *vm, struct machine_config *confi
 	for (size_t i = 0; i < from->drives.count && code == 0; i++)
 		code = configure_drive(config, (const struct drive *)from->drives.item + i, err);
 	for (size_t i = 0; i < from->nets.count && code == 0; i++)
-		code = configure_net(config, (const struct net_body *)from->nets.item + i, err);
+		code = configure_net(vm, config, (const struct net_body *)from->nets.item + i, err);
 	for (size_t i = 0; i < from->pmem.count && code == 0; i++)
 		code = configure_pmem(config, (const struct pmem_body *)from->pmem.item + i, err);
 	return code;

@@ -46,6 +46,16 @@ void mmds_set_version(struct mmds *mmds, enum mmds_version version, bool imds_co
 	mmds->imds_compat = imds_compat;
 }
 
+enum mmds_version mmds_get_version(const struct mmds *mmds)
+{
+	return mmds->version;
+}
+
+bool mmds_is_imds_compat(const struct mmds *mmds)
+{
+	return mmds->imds_compat;
+}
+
 json_t *mmds_get(struct mmds *mmds)
 {
 	return mmds->store ? mmds->store : mmds->empty;

@@ -21,6 +21,9 @@ struct mmds *mmds_create(size_t max);
 void mmds_destroy(struct mmds *mmds);
 void mmds_set_version(struct mmds *mmds, enum mmds_version version, bool imds_compat);
 
+enum mmds_version mmds_get_version(const struct mmds *mmds);
+bool mmds_is_imds_compat(const struct mmds *mmds);
+
 /* Borrowed; an empty object before the first put. */
 struct json_t *mmds_get(struct mmds *mmds);
 /* value is borrowed. -EFBIG: it does not fit. -EINVAL: no object. */

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/mmds.h"
+#include "api/mmds_guest.h"
 #include "vmm/base/err.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/snapshot.h"
@@ -31,6 +33,8 @@ int api_vm_init(struct api_vm *vm, const struct api_vm_settings *settings, struc
 
 void api_vm_free(struct api_vm *vm)
 {
+	mmds_guest_destroy(vm->mmds_guest);
+	vm->mmds_guest = NULL;
 	if (!vm->is_borrowed)
 		machine_destroy(vm->machine);
 	vm->machine = NULL;
@@ -61,18 +65,38 @@ void api_vm_tell(struct api_vm *vm, const char *event)
 		vm->on_event(vm, event);
 }
 
+/* Beside the API's socket, or in the folder for temporary files. */
+static void vm_name_mmds_socket(struct api_vm *vm)
+{
+	vm->mmds_path[0] = '\0';
+	if (!vm->config.mmds)
+		return;
+	if (vm->settings.socket_path)
+		snprintf(vm->mmds_path, sizeof(vm->mmds_path), "%s.mmds", vm->settings.socket_path);
+	else
+		snprintf(vm->mmds_path, sizeof(vm->mmds_path), "/tmp/vmmctl-mmds-%d", (int)getpid());
+}
+
 int api_vm_start(struct api_vm *vm, struct err *err)
 {
 	struct machine_config config;
 
 	if (!vm->config.boot_source && !vm->base.kernel)
 		return err_set(err, -EINVAL, "Cannot start microvm without kernel configuration.");
+	vm_name_mmds_socket(vm);
 	if (api_vm_configure(vm, &config, err) < 0)
 		return err->code;
 	vm->machine = machine_create(&config, err);
 	machine_config_free(&config);
 	if (!vm->machine)
 		return err->code ? err->code : -EIO;
+	if (vm->mmds_path[0])
+		vm->mmds_guest = mmds_guest_create(machine_loop(vm->machine), vm->mmds, vm->mmds_path, err);
+	if (vm->mmds_path[0] && !vm->mmds_guest) {
+		machine_destroy(vm->machine);
+		vm->machine = NULL;
+		return err->code;
+	}
 	vm->on_start(vm->opaque);
 	return 0;
 }

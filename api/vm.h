@@ -22,6 +22,7 @@ struct err;
 struct loop;
 struct machine;
 struct mmds;
+struct mmds_guest;
 
 #define API_FIRECRACKER_VERSION "1.17.0-dev" /* whose API this is; clients compare it */
 #define API_SNAPSHOT_VERSION    "1.0.0"      /* of the snapshots written; see docs/snapshots.md */
@@ -52,6 +53,8 @@ struct api_vm {
 	struct loop *loop;       /* that the VM is served on now */
 	struct api_metrics metrics;
 	struct mmds *mmds;
+	struct mmds_guest *mmds_guest; /* with a machine whose cards reach it */
+	char mmds_path[108];           /* of its socket, beside that of the API; "" while there is none */
 	/* Called when the machine was made and is to run, or when none will be: the owner of the loop takes
 	 * over. */
 	void (*on_start)(void *opaque);

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """pytest's set-up: the program under test, a microVM a test, and the closing line that tools/test-count reads."""
+import os
+import sys
+
 import pytest
 
 from microvm import MicroVM
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "boot"))
 
 
 def pytest_addoption(parser):

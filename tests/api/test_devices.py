@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from microvm import ECHO
+from microvm import ECHO, Connection
 
 BUCKET = {"size": 1000, "refill_time": 100}
 
@@ -168,3 +168,76 @@ def test_cards(vm):
     card = vm.get("/vm/config")["network-interfaces"][0]
     assert card["tx_rate_limiter"]["ops"]["size"] == card["rx_rate_limiter"]["bandwidth"]["size"] == 1000
     vm.refuse("PATCH", "/network-interfaces/x", {"iface_id": "x"}, "Network config error: Device not found")
+
+
+def metadata_service(vm, version):
+    """A connection as the network cards make it for the guest."""
+    name = f"vmt{os.getpid() % 100000}"
+    vm.do("PUT", "/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": name})
+    vm.do("PUT", "/mmds/config", {"network_interfaces": ["eth0"], "version": version})
+    vm.do("PUT", "/mmds", {"latest": {"meta-data": {"id": "i-1", "n": 5, "sub": {"a/b": ["x", "y"]}, "empty": {}}}})
+    vm.start()
+    return Connection(vm.path + ".mmds")
+
+
+@pytest.mark.skipif(not can_make_taps(), reason="interfaces are made by root")
+def test_metadata_as_text_and_as_json(vm):
+    service = metadata_service(vm, "V1")
+    for path, status, body in (
+            ("/latest/meta-data", 200, "id\nn\nsub/\nempty/"), ("/latest/meta-data/", 200, "id\nn\nsub/\nempty/"),
+            ("/", 200, "latest/"), ("/latest/meta-data/id", 200, "i-1"), ("//latest//meta-data/id", 200, "i-1"),
+            ("/latest/meta-data/sub/a~1b/1", 200, "y"), ("/latest/meta-data/empty", 200, ""),
+            ("/latest/meta-data/n", 501, "Cannot retrieve value. The value has an unsupported type."),
+            ("/latest/meta-data/sub/a~1b/2", 404, "Resource not found: /latest/meta-data/sub/a~1b/2."),
+            ("/none", 404, "Resource not found: /none.")):
+        answer = service.request("GET", path)
+        assert (answer.status, answer.body.decode()) == (status, body)
+    answer = service.request("GET", "/latest/meta-data/n", headers=["Accept: application/json"])
+    assert (answer.status, answer.body) == (200, b"5")
+    answer = service.request("DELETE", "/")
+    assert answer.status == 405 and dict(answer.headers)["Allow"] == "GET, PUT"
+    vm.do("PATCH", "/mmds", {"latest": {"meta-data": {"id": "i-2"}}})
+    assert service.request("GET", "/latest/meta-data/id").body == b"i-2"
+
+
+@pytest.mark.skipif(not can_make_taps(), reason="interfaces are made by root")
+def test_metadata_with_tokens(vm):
+    service = metadata_service(vm, "V2")
+    assert service.request("GET", "/").status == 401
+    assert service.request("GET", "/", headers=["X-metadata-token: nonsense"]).body == b"MMDS token not valid."
+    for headers, status in (((), 400), (["X-metadata-token-ttl-seconds: 0"], 400),
+                            (["X-metadata-token-ttl-seconds: 21601"], 400),
+                            (["X-metadata-token-ttl-seconds: 1", "X-Forwarded-For: x"], 400)):
+        assert service.request("PUT", "/latest/api/token", headers=headers).status == status
+    assert service.request("PUT", "/other", headers=["X-metadata-token-ttl-seconds: 1"]).status == 404
+    tokens = set()
+    for name in ("X-metadata-token", "X-aws-ec2-metadata-token"):
+        answer = service.request("PUT", "/latest/api/token", headers=[f"{name}-ttl-seconds: 60"])
+        token = answer.body.decode()
+        assert answer.status == 200 and 0 < len(token) <= 70
+        assert service.request("GET", "/", headers=[f"{name}: {token}"]).status == 200
+        tokens.add(token)
+    assert len(tokens) == 2
+    for _ in range(1024):
+        service.request("PUT", "/latest/api/token", headers=["X-metadata-token-ttl-seconds: 60"])
+    assert service.request("GET", "/", headers=[f"X-metadata-token: {token}"]).status == 401
+
+
+@pytest.mark.skipif(not can_make_taps(), reason="interfaces are made by root")
+def test_a_guest_reads_its_metadata(vm):
+    guests = pytest.importorskip("guests")
+    script = ("set +e\nip link set eth0 up; ip addr add 172.16.0.2/24 dev eth0\n"
+              "ip route add 169.254.169.254 dev eth0\nB=http://169.254.169.254/latest/meta-data\n"
+              "echo \"is $(wget -q -O - $B/id), $(wget -q -O - --header 'Accept: application/json' $B/sub)\"\n"
+              "for i in 1 2 3 4; do wget -q -O - $B/id & done; wait\necho; echo all-read\n")
+    initrd = guests.initramfs_with(os.path.join(vm.folder, "initrd"), ("virtio_mmio", "virtio_pci", "virtio_net"), script)
+    vm.do("PUT", "/boot-source", {"kernel_image_path": guests.KERNELS["cloud"][1](), "initrd_path": initrd,
+                                  "boot_args": "console=ttyS0 quiet vmmctl_action=script reboot=k panic=1"})
+    vm.do("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 256})
+    vm.do("PUT", "/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": f"vmt{os.getpid() % 100000}"})
+    vm.do("PUT", "/mmds/config", {"network_interfaces": ["eth0"]})
+    vm.do("PUT", "/mmds", {"latest": {"meta-data": {"id": "i-1", "sub": {"x": "y"}}}})
+    vm.do("PUT", "/actions", {"action_type": "InstanceStart"})
+    vm.wait_for_output("all-read")
+    assert 'is i-1, {"x":"y"}' in vm.output()
+    assert "i-1i-1i-1i-1" in vm.output()

@@ -12,7 +12,7 @@ struct err;
 /* The functions that we call. */
 #define NET_SLIRP_FUNCTIONS(row)                                                                             \
 	row(slirp_new) row(slirp_cleanup) row(slirp_pollfds_fill) row(slirp_pollfds_poll) row(slirp_input)   \
-		row(slirp_add_hostxfwd)
+		row(slirp_add_hostxfwd) row(slirp_add_unix)
 
 #define NET_SLIRP_MEMBER(name_) __typeof__(name_) *name_;
 

@@ -420,6 +420,19 @@ static int net_user_add_forward(struct net_user *user, const char *text, struct 
 	return err_set_errno(err, errno ? -errno : -EINVAL, "hostfwd: %s", text);
 }
 
+static int net_user_add_unix(struct net_user *user, const char *text, struct err *err)
+{
+	struct net_user_service service;
+	int code = net_user_service_parse(text, &service, err);
+
+	if (code < 0)
+		return code;
+	if (user->lib.slirp_add_unix(user->slirp, service.path, &service.address, service.port) == 0)
+		return 0;
+	return err_set(err, -EINVAL, "unixfwd: %s: the address is not the guest's network's, or is taken",
+		       text);
+}
+
 static int net_user_init(struct net_user *user, const struct netdev_config *config, struct err *err)
 {
 	struct net_user_config read;
@@ -443,6 +456,8 @@ static int net_user_init(struct net_user *user, const struct netdev_config *conf
 	code = net_user_start(user, config, &read, err);
 	for (size_t i = 0; i < config->hostfwd.count && code == 0; i++)
 		code = net_user_add_forward(user, config->hostfwd.item[i], err);
+	if (code == 0 && config->unixfwd)
+		code = net_user_add_unix(user, config->unixfwd, err);
 	if (code == 0)
 		net_user_refresh(user);
 	return code;
@@ -473,9 +488,9 @@ static struct netdev *net_user_create(const struct netdev_env *env, const struct
 	return NULL;
 }
 
-static const char *const net_user_keys[] = {"hostfwd",  "net",       "host",     "dhcp_start", "dns",
-					    "ipv6_net", "ipv6_host", "ipv6_dns", "hostname",   "domain",
-					    "restrict", "no_ipv4",   "no_ipv6",  NULL};
+static const char *const net_user_keys[] = {"unixfwd", "hostfwd",  "net",       "host",     "dhcp_start",
+					    "dns",     "ipv6_net", "ipv6_host", "ipv6_dns", "hostname",
+					    "domain",  "restrict", "no_ipv4",   "no_ipv6",  NULL};
 
 const struct netdev_class user_netdev_class = {
 	.name = "user",

@@ -196,3 +196,26 @@ bad:
 		"hostfwd: \"%s\" is not PROTOCOL:[ADDRESS]:PORT-[ADDRESS]:PORT, as in tcp:127.0.0.1:2222-:22",
 		text);
 }
+
+int net_user_service_parse(const char *text, struct net_user_service *service, struct err *err)
+{
+	char address[INET_ADDRSTRLEN];
+	const char *colon = strchr(text, ':');
+	const char *equals = colon ? strchr(colon, '=') : NULL;
+	char port[8];
+	uint64_t number = 0;
+
+	*service = (struct net_user_service){.path = equals ? equals + 1 : ""};
+	if (equals && (size_t)(colon - text) < sizeof(address) &&
+	    (size_t)(equals - colon - 1) < sizeof(port)) {
+		snprintf(address, sizeof(address), "%.*s", (int)(colon - text), text);
+		snprintf(port, sizeof(port), "%.*s", (int)(equals - colon - 1), colon + 1);
+		if (inet_pton(AF_INET, address, &service->address) == 1 &&
+		    number_parse(port, &number, NULL) == 0 && number >= 1 && number <= UINT16_MAX &&
+		    *service->path) {
+			service->port = (int)number;
+			return 0;
+		}
+	}
+	return err_set(err, -EINVAL, "\"%s\" is not ADDRESS:PORT=PATH", text);
+}

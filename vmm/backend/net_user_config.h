@@ -28,3 +28,11 @@ struct net_user_forward {
 
 /* PROTOCOL:[ADDRESS]:PORT-[ADDRESS]:PORT; IPv6 addresses in brackets. The message names the key. */
 int net_user_forward_parse(const char *text, struct net_user_forward *forward, struct err *err);
+
+/* One unixfwd or service: "ADDRESS:PORT=PATH", an IPv4 address. The message says what is wrong with it. */
+struct net_user_service {
+	struct in_addr address;
+	int port;
+	const char *path; /* in text */
+};
+int net_user_service_parse(const char *text, struct net_user_service *service, struct err *err);

@@ -8,7 +8,7 @@
 #include "vmm/core/netdev.h"
 
 /* From the backend outwards. */
-netdev_wrap_fn net_soft_wrap, net_pcap_wrap, net_limit_wrap;
+netdev_wrap_fn net_soft_wrap, net_service_wrap, net_pcap_wrap, net_limit_wrap;
 
 /* First member of a wrapper: what it hands on goes to `lower`, and what comes from there to its own client.
  */

@@ -191,11 +191,13 @@ struct netdev_config {
 	uint32_t rx_pps, tx_pps;                /* frames a second; 0: no limit */
 	char *rx_byte_bucket, *rx_frame_bucket; /* instead: see rate_bucket_parse; NULL: none */
 	char *tx_byte_bucket, *tx_frame_bucket;
-	char *pcap; /* a file that gets the traffic; NULL: none */
+	char *service; /* "ADDRESS:PORT=PATH": see net_service; NULL: none */
+	char *pcap;    /* a file that gets the traffic; NULL: none */
 	/* tap */
 	char *ifname, *bridge, *script, *downscript;
 	/* user; hostfwd of passt too */
 	struct option_strings hostfwd;
+	char *unixfwd; /* user: "ADDRESS:PORT=PATH" */
 	char *net, *host, *dhcp_start, *dns, *ipv6_net, *ipv6_host, *ipv6_dns, *hostname, *domain;
 	bool restricted, no_ipv4, no_ipv6;
 	/* passt: a unix socket */

@@ -37,6 +37,9 @@ const struct option netdev_options[] = {
 	 .help = "Instead of tx_bps: SIZE bytes in MS milliseconds from the guest, and BURST more, once"},
 	{NETDEV_ROW("tx_frame_bucket", OPTION_STRING, tx_frame_bucket), .metavar = "N/MS[+BURST]",
 	 .help = "Instead of tx_pps: N frames in MS milliseconds from the guest, and BURST more, once"},
+	{NETDEV_ROW("service", OPTION_STRING, service), .metavar = "ADDRESS:PORT=PATH",
+	 .help = "The guest's connections to this IPv4 address go to who listens on the unix socket PATH, "
+		 "whatever the backend"},
 	{NETDEV_ROW("pcap", OPTION_PATH, pcap), .metavar = "FILE",
 	 .help = "Writes all frames to this file, for tcpdump -r"},
 	{NETDEV_ROW("ifname", OPTION_STRING, ifname), .metavar = "NAME",
@@ -50,6 +53,9 @@ const struct option netdev_options[] = {
 	{NETDEV_ROW("hostfwd", OPTION_STRINGS, hostfwd), .metavar = "PROTOCOL:[ADDRESS]:PORT-[ADDRESS]:PORT",
 	 .help = "user, passt: connections to a port of the host go to one of the guest, as in "
 		 "tcp:127.0.0.1:2222-:22; may be given more than once"},
+	{NETDEV_ROW("unixfwd", OPTION_STRING, unixfwd), .metavar = "ADDRESS:PORT=PATH",
+	 .help = "user: the guest's connections to this address of its network go to who listens on the unix "
+		 "socket PATH"},
 	{NETDEV_ROW("net", OPTION_STRING, net), .metavar = "ADDRESS/BITS",
 	 .help = "user: the guest's network", .default_text = "10.0.2.0/24"},
 	{NETDEV_ROW("host", OPTION_STRING, host), .metavar = "ADDRESS",
