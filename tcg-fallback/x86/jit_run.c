@@ -160,11 +160,23 @@ static const struct jit_block *go_on(struct x86_cpu *cpu, struct jit_exit *exit)
 	return block;
 }
 
+/* The TLB has lost the page, or there is no translation: by way of the op, whose translation is linked all
+ * the same. */
+static struct x86_op *go_on_slowly(struct x86_cpu *cpu, struct jit_exit *exit)
+{
+	const uint64_t flushes = cpu->code->flushes;
+	struct x86_op *op = x86_op_at_rip(cpu);
+
+	if (op && op->fn == op_jit && flushes == cpu->code->flushes && !side_of(cpu, op)->block->dropped)
+		link_exit(cpu, exit, side_of(cpu, op)->block);
+	return op;
+}
+
 /* Runs translations from this one on; where the interpreter goes on, or NULL for the run loop. */
 static struct x86_op *run_blocks(struct x86_cpu *cpu, const struct jit_block *block)
 {
 	struct x86_jit *jit = cpu->jit;
-	struct jit_exit *exit;
+	struct jit_exit *exit = NULL;
 
 	jit->count[JIT_ENTRIES]++;
 	if (jit->verify && ++jit->trial.count >= jit->verify_every) {
@@ -181,7 +193,7 @@ static struct x86_op *run_blocks(struct x86_cpu *cpu, const struct jit_block *bl
 		go_forward(cpu, exit);
 		block = go_on(cpu, exit);
 	}
-	return x86_op_at_rip(cpu);
+	return go_on_slowly(cpu, exit);
 }
 
 static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
