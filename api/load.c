@@ -166,6 +166,8 @@ int api_vm_load(struct api_vm *vm, const struct snapshot_load_body *body, struct
 		code = vm->machine ? 0 : -EIO;
 	}
 	machine_snapshot_close(snapshot);
+	if (code == 0 && (body->track_dirty_pages || body->enable_diff_snapshots))
+		code = machine_snapshot_track(vm->machine, err);
 	if (code == 0 && body->resume_vm)
 		code = machine_resume(vm->machine, err);
 	if (code == 0)

@@ -77,6 +77,18 @@ static void vm_name_mmds_socket(struct api_vm *vm)
 		snprintf(vm->mmds_path, sizeof(vm->mmds_path), "/tmp/vmmctl-mmds-%d", (int)getpid());
 }
 
+/* What belongs to a machine that was just made and is not the machine's own. */
+static int vm_complete(struct api_vm *vm, struct err *err)
+{
+	if (vm->config.machine && vm->config.machine->track_dirty_pages &&
+	    machine_snapshot_track(vm->machine, err) < 0)
+		return err->code;
+	if (!vm->mmds_path[0])
+		return 0;
+	vm->mmds_guest = mmds_guest_create(machine_loop(vm->machine), vm->mmds, vm->mmds_path, err);
+	return vm->mmds_guest ? 0 : err->code;
+}
+
 int api_vm_start(struct api_vm *vm, struct err *err)
 {
 	struct machine_config config;
@@ -90,9 +102,7 @@ int api_vm_start(struct api_vm *vm, struct err *err)
 	machine_config_free(&config);
 	if (!vm->machine)
 		return err->code ? err->code : -EIO;
-	if (vm->mmds_path[0])
-		vm->mmds_guest = mmds_guest_create(machine_loop(vm->machine), vm->mmds, vm->mmds_path, err);
-	if (vm->mmds_path[0] && !vm->mmds_guest) {
+	if (vm_complete(vm, err) < 0) {
 		machine_destroy(vm->machine);
 		vm->machine = NULL;
 		return err->code;

@@ -334,6 +334,62 @@ static void test_a_diff(void **state)
 	unlink(diff.memory);
 }
 
+/* With a log a DIFF is small although the machine was never loaded, and one that failed loses nothing. */
+static void test_a_diff_by_the_log(void **state)
+{
+	struct files files = *(struct files *)*state, diff = files;
+	const struct machine_snapshot_target nowhere = {MACHINE_SNAPSHOT_DIFF, files.state,
+							"/nonexistent/memory"};
+	struct machine *machine = machine_make(&files);
+	struct err err = {0};
+
+	assert_int_equal(machine_snapshot_track(machine, &err), 0);
+	for (uint64_t gpa = MARK_GPA; gpa < MARK_GPA + 0x100000; gpa += 4096)
+		mark(machine, gpa, gpa + 1);
+	strcat(diff.memory, "-diff");
+	machine_save(machine, &diff, MACHINE_SNAPSHOT_DIFF); /* the first one, so it is whole */
+	assert_true(file_blocks(diff.memory) >= 0x100000);
+	unlink(diff.memory);
+	machine_save(machine, &files, MACHINE_SNAPSHOT_FULL);
+	mark(machine, MARK_GPA + 8, 7);
+	assert_true(machine_snapshot_create(machine, &nowhere, &err) < 0);
+	mark(machine, MARK_GPA + 0x2008, 8);
+	assert_int_equal(gmem_discard(machine->gmem, MARK_GPA + 0x5000, 4096), 0);
+	machine_save(machine, &diff, MACHINE_SNAPSHOT_DIFF);
+	assert_true(file_blocks(diff.memory) <= 64 << 10);
+	unlink(diff.memory);
+	mark(machine, MARK_GPA + 8, 9);
+	mark(machine, MARK_GPA + 0x2008, 10);
+	assert_int_equal(gmem_zero(machine->gmem, MARK_GPA + 0x5000, 4096), 0);
+	machine_save(machine, &files, MACHINE_SNAPSHOT_DIFF);
+	machine_destroy(machine);
+	machine = made(machine_open(&files, NULL, &err), &err);
+	assert_int_equal(marked(machine, MARK_GPA + 8), 9);
+	assert_int_equal(marked(machine, MARK_GPA + 0x2008), 10);
+	assert_int_equal(marked(machine, MARK_GPA + 0x5000), 0);
+	assert_int_equal(marked(machine, MARK_GPA + 0x6000), MARK_GPA + 0x6001);
+	machine_destroy(machine);
+}
+
+/* Without one, what was given back to the host is zeros in a base that is written over. */
+static void test_a_diff_forgets_what_was_given_back(void **state)
+{
+	const struct files *files = *state;
+	struct machine *machine = machine_make(files);
+	struct err err = {0};
+
+	mark(machine, MARK_GPA, 1);
+	mark(machine, MARK_GPA + 4096, 2);
+	machine_save(machine, files, MACHINE_SNAPSHOT_FULL);
+	assert_int_equal(gmem_discard(machine->gmem, MARK_GPA, 4096), 0);
+	machine_save(machine, files, MACHINE_SNAPSHOT_DIFF);
+	machine_destroy(machine);
+	machine = made(machine_open(files, NULL, &err), &err);
+	assert_int_equal(marked(machine, MARK_GPA), 0);
+	assert_int_equal(marked(machine, MARK_GPA + 4096), 2);
+	machine_destroy(machine);
+}
+
 /* A full snapshot over the file that the machine's own pages come from. */
 static void test_a_snapshot_over_its_own_memory(void **state)
 {
@@ -571,6 +627,8 @@ int main(void)
 		FILES_TEST(test_a_running_machine_is_not_saved),
 		FILES_TEST(test_a_machine_comes_back),
 		FILES_TEST(test_a_diff),
+		FILES_TEST(test_a_diff_by_the_log),
+		FILES_TEST(test_a_diff_forgets_what_was_given_back),
 		FILES_TEST(test_a_snapshot_over_its_own_memory),
 		FILES_TEST(test_damage),
 		FILES_TEST(test_another_machine_is_refused),

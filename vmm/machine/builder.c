@@ -360,6 +360,7 @@ void machine_destroy(struct machine *machine)
 	free(machine->board_state);
 	free(machine->switching);
 	free(machine->pausing.clock);
+	free(machine->snapshot_log);
 	if (machine->pausing.uffd >= 0)
 		close(machine->pausing.uffd);
 	if (machine->pausing.uffd_socket >= 0)

@@ -32,6 +32,7 @@ struct machine_io_thread;
 struct netdev;
 struct machine_irqfds;
 struct machine_snapshot;
+struct snapshot_log;
 
 #define MACHINE_DEVICES_MAX 96 /* the board has some fifteen, and 32 virtio devices are two each */
 
@@ -123,6 +124,7 @@ struct machine_pausing {
 	bool paused;               /* main thread */
 	struct accel_clock *clock; /* of each CPU, as they stopped; NULL: the machine has not run yet */
 	int uffd, uffd_socket;     /* who fills in its memory; -1: nobody */
+	bool was_restored;         /* it comes from a snapshot */
 };
 
 struct machine {
@@ -146,8 +148,8 @@ struct machine {
 	struct device *device[MACHINE_DEVICES_MAX]; /* in creation order */
 	size_t device_count;
 	struct device *pci_host; /* NULL: the machine has no PCI */
-	struct device *lapic, *pic, *ioapic, *pit, *ferr,
-		*acpi_pm, *i8042;   /* those that host_x86.c and the board call by their own names */
+	struct device *lapic, *pic, *ioapic, *pit, *ferr, *acpi_pm,
+		*i8042;             /* those that host_x86.c and the board call by their own names */
 	enum accel_irqchip irqchip; /* where the interrupt controllers are while the guest runs */
 	pthread_rwlock_t intr_gate; /* with the router's lock: guards intr_home; message senders read */
 	bool intr_home; /* the state of all controllers is in the devices: vCPUs parked, pins silent */
@@ -179,6 +181,7 @@ struct machine {
 	_Atomic int accel_interprets;            /* assist.c: 0 not asked yet, 1 yes, -1 no */
 
 	struct machine_pausing pausing;
+	struct snapshot_log *snapshot_log;        /* snapshot_log.c; NULL: nobody asked for it */
 	const struct machine_snapshot *restoring; /* while it is being made; NULL: from a kernel */
 	struct machine_run run;
 };

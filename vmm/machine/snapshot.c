@@ -121,6 +121,7 @@ int machine_snapshot_create(struct machine *machine, const struct machine_snapsh
 		code = snapshot_save_state(machine, target->state_path, err);
 	if (code < 0)
 		return err_prefix(err, "snapshot");
+	snapshot_log_saved(machine);
 	log_info("snapshot: %s and %s, in %" PRIu64 " ms", target->state_path, target->memory_path,
 		 (uint64_t)((clock_monotonic_ns() - start_ns) / NS_PER_MS));
 	return 0;
@@ -354,5 +355,6 @@ int snapshot_restore_state(struct machine *machine, struct err *err)
 	if (code < 0)
 		return err_prefix(err, "snapshot");
 	machine->pausing.paused = true;
+	machine->pausing.was_restored = true;
 	return 0;
 }

@@ -41,6 +41,13 @@ struct machine_snapshot_target {
 int machine_snapshot_create(struct machine *machine, const struct machine_snapshot_target *target,
 			    struct err *err);
 
+/*
+ * From now on written pages are noted, for the sake of small DIFFs: after machine_create or machine_restore,
+ * before the machine runs. -ENOTSUP: an accelerator cannot. Without it a DIFF holds every page that holds
+ * anything, or of a machine that was loaded from a file those that differ from it.
+ */
+int machine_snapshot_track(struct machine *machine, struct err *err);
+
 /* A state file that was read and checked. */
 struct machine_snapshot;
 

@@ -35,7 +35,7 @@ static bool memory_is_saved(const struct gmem_region *region)
 	return region->kind == GMEM_RAM;
 }
 
-static uint64_t memory_file_bytes(const struct machine *machine)
+uint64_t snapshot_memory_bytes(const struct machine *machine)
 {
 	uint64_t bytes = 0;
 
@@ -46,12 +46,30 @@ static uint64_t memory_file_bytes(const struct machine *machine)
 	return bytes;
 }
 
+uint64_t snapshot_memory_offset(const struct machine *machine, uint64_t gpa)
+{
+	uint64_t offset = 0;
+
+	for (size_t i = 0; i < gmem_region_count(machine->gmem); i++) {
+		const struct gmem_region *region = gmem_region_at(machine->gmem, i);
+
+		if (!memory_is_saved(region))
+			continue;
+		if (gpa >= region->gpa && gpa - region->gpa < region->size_bytes)
+			return offset + (gpa - region->gpa);
+		offset += region->size_bytes;
+	}
+	return UINT64_MAX;
+}
+
 /* Saving. */
 
 struct memory_save {
 	int fd;
 	enum machine_snapshot_kind kind;
-	uint8_t *was; /* MEMORY_PIECE bytes, to read the file into that pages came from */
+	bool over_base;        /* into a file that holds an earlier snapshot */
+	const uint64_t *dirty; /* DIFF: a bit a page of the file; NULL: there is no log */
+	uint8_t *was;          /* MEMORY_PIECE bytes, to read the file into that pages came from */
 };
 
 static bool memory_is_zero(const uint8_t *bytes, size_t len)
@@ -137,6 +155,37 @@ static int memory_save_range(const struct memory_save *save, const struct gmem_r
 	return code;
 }
 
+/* A run of pages that the log names, wherever it lies: what was given back to the host is zeros now. */
+static int memory_save_logged(const struct memory_save *save, const struct gmem_region *region,
+			      uint64_t offset)
+{
+	uint64_t first = offset / MEMORY_PAGE, count = region->size_bytes / MEMORY_PAGE, start = 0;
+	int code = 0;
+
+	for (uint64_t i = 0; i <= count && code == 0; i++) {
+		bool is_dirty = i < count && (save->dirty[(first + i) / 64] >> (first + i) % 64 & 1);
+
+		if (is_dirty)
+			continue;
+		if (i > start)
+			code = memory_write(save->fd, region->hva + start * MEMORY_PAGE,
+					    (i - start) * MEMORY_PAGE, offset + start * MEMORY_PAGE);
+		start = i + 1;
+	}
+	return code;
+}
+
+/* [from, end) of a region holds nothing: nor shall a base that is written over. */
+static int memory_save_hole(const struct memory_save *save, uint64_t from, uint64_t end)
+{
+	if (!save->over_base || from >= end)
+		return 0;
+	if (fallocate(save->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+		      (off_t)(end - from)) < 0)
+		return -errno;
+	return 0;
+}
+
 /* A memfd knows where it holds nothing; touching that would fill it. */
 static int memory_save_shared(const struct memory_save *save, const struct gmem_region *region,
 			      uint64_t offset)
@@ -150,11 +199,15 @@ static int memory_save_shared(const struct memory_save *save, const struct gmem_
 		off_t hole = data < 0 ? data : lseek(region->fd, data, SEEK_HOLE);
 
 		if (data < 0 && errno == ENXIO)
-			return 0;
+			data = hole = end;
 		if (hole < 0)
 			return -errno;
+		if (data > end)
+			data = end;
+		code = memory_save_hole(save, offset + (uint64_t)at - region->fd_offset,
+					offset + (uint64_t)data - region->fd_offset);
 		at = hole < end ? hole : end;
-		if (data < at)
+		if (code == 0 && data < at)
 			code = memory_save_range(save, region, (uint64_t)data - region->fd_offset,
 						 (uint64_t)at - region->fd_offset, offset);
 	}
@@ -171,7 +224,9 @@ static int memory_save_all(const struct machine *machine, const struct memory_sa
 
 		if (!memory_is_saved(region))
 			continue;
-		if (region->backing == GMEM_SHARED)
+		if (save->dirty)
+			code = memory_save_logged(save, region, offset);
+		else if (region->backing == GMEM_SHARED)
 			code = memory_save_shared(save, region, offset);
 		else
 			code = memory_save_range(save, region, 0, region->size_bytes, offset);
@@ -220,12 +275,15 @@ int snapshot_memory_save(struct machine *machine, const struct machine_snapshot_
 			 struct err *err)
 {
 	struct memory_save save = {.fd = -1, .kind = target->kind, .was = malloc(MEMORY_PIECE)};
-	uint64_t bytes = memory_file_bytes(machine);
-	int code = save.was ? 0 : -ENOMEM;
+	uint64_t bytes = snapshot_memory_bytes(machine);
+	int code = save.was ? snapshot_log_collect(machine, &save.dirty, err) : -ENOMEM;
 
+	if (target->kind == MACHINE_SNAPSHOT_FULL)
+		save.dirty = NULL;
 	if (code == 0 && target->kind == MACHINE_SNAPSHOT_DIFF)
 		save.fd = memory_open_base(target->memory_path, bytes);
-	if (code == 0 && save.fd >= 0)
+	save.over_base = save.fd >= 0;
+	if (code == 0 && save.over_base)
 		code = memory_save_all(machine, &save);
 	else if (code == 0)
 		code = memory_save_new(machine, &save, target->memory_path, bytes);
@@ -278,7 +336,7 @@ static int memory_map_file(struct machine *machine, int fd, struct err *err)
 
 static int memory_load_file(struct machine *machine, const char *path, struct err *err)
 {
-	uint64_t bytes = memory_file_bytes(machine);
+	uint64_t bytes = snapshot_memory_bytes(machine);
 	struct stat status;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int code;

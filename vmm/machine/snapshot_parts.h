@@ -56,6 +56,18 @@ int snapshot_memory_save(struct machine *machine, const struct machine_snapshot_
 /* The memory of a machine that is being made becomes that of the file or of the page-fault handler. */
 int snapshot_memory_load(struct machine *machine, const struct machine_snapshot_memory *memory,
 			 struct err *err);
+/* Length of the memory file; and where in it a guest address is, or UINT64_MAX. */
+uint64_t snapshot_memory_bytes(const struct machine *machine);
+uint64_t snapshot_memory_offset(const struct machine *machine, uint64_t gpa);
+
+/*
+ * snapshot_log.c: adds what was written to the log; *bitmap has a bit for each page of the memory file, or is
+ * NULL where nobody asked for a log or there is no snapshot to differ from. Borrowed. saved: the snapshot has
+ * come about.
+ */
+int snapshot_log_collect(struct machine *machine, const uint64_t **bitmap, struct err *err);
+void snapshot_log_saved(struct machine *machine);
+
 /* What a state file says of the memory: gpa and size of each region, in the memory file's order. */
 struct json_t *snapshot_memory_to_json(const struct machine *machine);
 /* Whether the machine's regions are those; -EINVAL. */
