@@ -212,7 +212,10 @@ static int serve_set_up(struct serve *serve, struct machine_config *base, struct
 			       : options->api_sock ? options->api_sock
 						   : SERVE_SOCKET_DEFAULT,
 	};
-	int code = api_vm_init(&serve->vm, &settings, base, err);
+	int code;
+
+	base->boot_timer |= options->boot_timer;
+	code = api_vm_init(&serve->vm, &settings, base, err);
 
 	serve->vm.on_start = serve_on_start;
 	serve->vm.opaque = serve;

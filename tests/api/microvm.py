@@ -34,6 +34,10 @@ ECHO = bytes.fromhex("66baf803" "b021" "ee" "66bafd03" "ec" "a801" "74f7" "66baf
 RESET = bytes.fromhex("b0fe" "e664" "f4")
 
 
+# Tells the boot timer: mov byte [0xc0000000], 123; hlt
+BOOTED = bytes.fromhex("c605000000c07b" "f4")
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body

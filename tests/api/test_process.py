@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from microvm import ECHO, IDLE, PATIENCE_S, RESET, MicroVM, guest_kernel
+from microvm import BOOTED, ECHO, IDLE, PATIENCE_S, RESET, MicroVM, guest_kernel
 
 
 def run(program, folder, *arguments, name="firecracker"):
@@ -175,6 +175,14 @@ def test_sigterm_and_sigpipe(running):
     running.process.send_signal(signal.SIGTERM)
     assert running.wait() == -signal.SIGTERM
     assert not os.path.exists(running.path)
+
+
+def test_boot_timer(make):
+    vm = make("--boot-timer")
+    vm.do("PUT", "/entropy", {})
+    vm.start(BOOTED)
+    vm.wait_for_output("Guest-boot-time")
+    assert re.search(r"Guest-boot-time = +\d+ us \d+ ms, +\d+ CPU us \d+ CPU ms", vm.output())
 
 
 def test_ctrl_alt_del(running):

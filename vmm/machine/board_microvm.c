@@ -12,6 +12,7 @@
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/debug_exit.h"
 #include "devices/legacy/ferr.h"
+#include "devices/legacy/boot_timer.h"
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/ioapic.h"
 #include "devices/legacy/lapic.h"
@@ -337,6 +338,9 @@ static int microvm_add_small_ports(struct machine *machine, struct err *err)
 	code = machine_keep_device(machine, machine->ferr, err);
 	if (code == 0)
 		code = machine_keep_device(machine, post_port_create(&machine->device_env, err), err);
+	if (code == 0 && machine->config.boot_timer)
+		code = machine_keep_device(
+			machine, boot_timer_create(&machine->device_env, MACHINE_VIRTIO_MMIO_GPA, err), err);
 	if (code < 0 || !machine->config.exit_code_port)
 		return code;
 	code = machine_keep_device(machine, debug_exit_create(&machine->device_env, &debug_exit, err), err);

@@ -13,8 +13,7 @@
 #include "vmm/base/err.h"
 #include "vmm/machine/parts.h"
 
-#define VIRTIO_SLOTS    31
-#define VIRTIO_MMIO_GPA 0xc0000000ull /* above the RAM below 4 GiB */
+#define VIRTIO_SLOTS 31
 
 /* Pins that no device of the board has; the first are not known to the PIC, and first come the first eight
  * slots. */
@@ -33,7 +32,8 @@ static int virtio_add_mmio(struct machine *machine, struct virtio_device *virtio
 	unsigned gsi = virtio_gsis[slot % (sizeof(virtio_gsis) / sizeof(virtio_gsis[0]))];
 	struct device_env env = machine->device_env;
 	struct virtio_mmio_config config = {
-		.base = VIRTIO_MMIO_GPA + (uint64_t)slot * VIRTIO_MMIO_SIZE,
+		.base = MACHINE_VIRTIO_MMIO_GPA +
+			(slot + machine->config.boot_timer) * (uint64_t)VIRTIO_MMIO_SIZE,
 		.gsi = (int)gsi,
 	};
 	int code = machine_irq_line(machine, gsi, &config.irq, err);

@@ -90,12 +90,6 @@ static const struct option_choice config_virtio_rings[] = {
 	{NULL, NULL},
 };
 
-static const struct option config_module_fields[] = {
-	{.path = "path", .type = OPTION_PATH, .offset = offsetof(struct machine_module, path)},
-	{.path = "cmdline", .type = OPTION_STRING, .offset = offsetof(struct machine_module, cmdline)},
-	{.path = NULL},
-};
-
 const struct option machine_options[] = {
 	{.path = "boot.kernel",
 	 .flag = "--kernel",
@@ -125,7 +119,7 @@ const struct option machine_options[] = {
 	 .help = "A module of a multiboot or PVH kernel, with its command line after a comma (,, is a comma "
 		 "in FILE); "
 		 "may be given more than once",
-	 .element = config_module_fields,
+	 .element = machine_module_fields,
 	 .element_size = sizeof(struct machine_module)},
 	{.path = "boot.protocol",
 	 .flag = "--protocol",
@@ -399,6 +393,7 @@ const struct option machine_options[] = {
 	 .default_text = "none",
 	 .max = 0xfffc,
 	 .implied = MACHINE_EXIT_PORT},
+	{.path = "boot_timer", .type = OPTION_BOOL, .offset = offsetof(struct machine_config, boot_timer)},
 	{.path = "no_reboot",
 	 .flag = "--no-reboot",
 	 .type = OPTION_BOOL,

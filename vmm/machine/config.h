@@ -155,6 +155,7 @@ struct machine_config {
 	char *log;      /* see trace_choice_parse; NULL: nothing */
 	char *log_file; /* NULL: standard error */
 	bool perf_map;
+	bool boot_timer; /* a page below virtio-mmio's, see devices/legacy/boot_timer.h */
 	bool no_reboot;
 	uint32_t log_level; /* enum log_level */
 };

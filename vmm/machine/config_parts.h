@@ -32,3 +32,6 @@ extern const struct option machine_balloon_fields[];
 extern const struct option machine_console_fields[];
 extern const struct option machine_pmem_fields[];
 extern const struct option machine_rng_fields[];
+
+/* load_x86.c */
+extern const struct option machine_module_fields[];

@@ -13,9 +13,16 @@
 #include "vmm/base/err.h"
 #include "vmm/base/log.h"
 #include "vmm/machine/board.h"
+#include "vmm/machine/config_parts.h"
 #include "vmm/machine/parts.h"
 
 #define LOAD_CONSOLE_APPEND "console=ttyS0"
+
+const struct option machine_module_fields[] = {
+	{.path = "path", .type = OPTION_PATH, .offset = offsetof(struct machine_module, path)},
+	{.path = "cmdline", .type = OPTION_STRING, .offset = offsetof(struct machine_module, cmdline)},
+	{.path = NULL},
+};
 
 /* Whether the kernel is one of those that read Linux's command line: other kernels would stumble over a
  * default. */

@@ -294,6 +294,9 @@ int machine_add_shares(struct machine *machine, struct err *err);
 int machine_add_vsock(struct machine *machine, struct err *err);
 int machine_add_vhost_users(struct machine *machine, struct err *err);
 
+/* Where virtio-mmio begins, above the RAM below 4 GiB; the boot timer has the page if there is one. */
+#define MACHINE_VIRTIO_MMIO_GPA 0xc0000000ull
+
 /* virtio_disk.c: after the devices. */
 void machine_close_disks(struct machine *machine);
 int machine_add_balloons(struct machine *machine, struct err *err);
