@@ -10,12 +10,18 @@
 
 /*
  * Flags of Tlopen and Tlcreate have the numbers of Linux on x86; these mean something for a file of the host.
- * No O_DIRECT: the guest's buffers lie as they lie.
+ * No O_DIRECT: the guest's buffers lie as they lie. Of those, O_DIRECTORY alone has another number elsewhere.
  */
-#define P9_OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECTORY)
-_Static_assert(O_TRUNC == 01000 && O_APPEND == 02000 && O_DSYNC == 010000 && O_DIRECTORY == 0200000 &&
-		       O_EXCL == 0200 && O_SYNC == 04010000,
+#define P9_OPEN_FLAGS  (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC)
+#define P9_O_DIRECTORY 0200000u
+_Static_assert(O_TRUNC == 01000 && O_APPEND == 02000 && O_DSYNC == 010000 && O_EXCL == 0200 &&
+		       O_SYNC == 04010000,
 	       "the protocol's open flags are this host's");
+
+static int p9_host_flags(uint32_t asked)
+{
+	return (int)(asked & P9_OPEN_FLAGS) | (asked & P9_O_DIRECTORY ? O_DIRECTORY : 0);
+}
 
 #define P9_READ_HEAD  (P9_HEADER_SIZE + 4)      /* count */
 #define P9_WRITE_HEAD (P9_HEADER_SIZE + 4 + 12) /* fid, offset, count */
@@ -39,7 +45,7 @@ static void p9_put_opened(struct p9_call *call, const struct stat *info)
 
 int p9_lopen(struct p9_call *call)
 {
-	int flags = (int)(p9_get_u32(&call->body) & P9_OPEN_FLAGS);
+	int flags = p9_host_flags(p9_get_u32(&call->body));
 	struct stat info;
 	int path_fd, fd;
 
@@ -68,7 +74,7 @@ int p9_lopen(struct p9_call *call)
 static int p9_create_in(struct p9_call *call, int folder_fd, const char *name, uint32_t asked, uint32_t mode,
 			bool *created)
 {
-	int flags = (int)(asked & P9_OPEN_FLAGS & ~(unsigned)O_DIRECTORY);
+	int flags = p9_host_flags(asked & ~P9_O_DIRECTORY);
 	int fd = p9_open_entry(folder_fd, name, flags | O_CREAT | O_EXCL | O_NONBLOCK | O_NOCTTY,
 			       mode & 07777);
 	int path_fd;
@@ -113,7 +119,7 @@ static int p9_lcreate_named(struct p9_call *call, const char *name, uint32_t ask
 	}
 	p9_fid_move(server, call->fid, node);
 	p9_put_opened(call, &info);
-	return p9_fid_set_fd(server, call->fid, fd, (int)(asked & P9_OPEN_FLAGS & ~(unsigned)O_DIRECTORY));
+	return p9_fid_set_fd(server, call->fid, fd, p9_host_flags(asked & ~P9_O_DIRECTORY));
 }
 
 int p9_lcreate(struct p9_call *call)
