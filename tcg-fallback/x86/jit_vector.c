@@ -52,11 +52,18 @@ static bool is_floating(const struct x86_insn *in)
 	return false;
 }
 
+static bool is_mxcsr_load(const struct x86_row *row)
+{
+	return row->slow == x86_slow_ldmxcsr || row->slow == x86_slow_vldmxcsr;
+}
+
+/* With VEX or without: what differs is who may execute it. */
 static bool is_mxcsr_move(const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	return row->kind == X86_ROW_SLOW && (row->slow == x86_slow_ldmxcsr || row->slow == x86_slow_stmxcsr);
+	return row->kind == X86_ROW_SLOW &&
+	       (is_mxcsr_load(row) || row->slow == x86_slow_stmxcsr || row->slow == x86_slow_vstmxcsr);
 }
 
 static bool host_has(const struct x86_jit *jit, unsigned feature)
@@ -96,13 +103,12 @@ bool jit_vector_accepts(const struct x86_jit *jit, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
-	if (in->encoding != X86_ENC_LEGACY || !in->has_modrm || in->lock ||
-	    !(row->properties & (X86_PROP_SSE | X86_PROP_MMX)))
-		return false;
-	if (in->mod != 3 && !jit_address_fits(in))
+	if (!in->has_modrm || in->lock || (in->mod != 3 && !jit_address_fits(in)))
 		return false;
 	if (is_mxcsr_move(in))
-		return true;
+		return host_has(jit, row->feature);
+	if (in->encoding != X86_ENC_LEGACY || !(row->properties & (X86_PROP_SSE | X86_PROP_MMX)))
+		return false;
 	return row->kind == X86_ROW_VEC && !transition_differs(in) && !alignment_differs(in) &&
 	       operands_known(row) && host_has(jit, row->feature);
 }
@@ -112,7 +118,9 @@ unsigned jit_vector_kinds(const struct x86_insn *in)
 	const uint32_t properties = x86_rows[in->row].properties;
 	unsigned kinds = properties & X86_PROP_MMX ? JIT_LIVE_X87 : 0;
 
-	if (is_floating(in) || is_mxcsr_move(in))
+	if (is_mxcsr_move(in))
+		return JIT_LIVE_FLOAT | (properties & X86_PROP_AVX ? JIT_LIVE_YMM : 0);
+	if (is_floating(in))
 		kinds |= JIT_LIVE_FLOAT;
 	else if (properties & X86_PROP_SSE)
 		kinds |= JIT_LIVE_XMM;
@@ -223,7 +231,7 @@ static void emit_stmxcsr(struct jit_translation *t)
 static void emit_mxcsr_move(struct jit_translation *t, const struct jit_insn *insn)
 {
 	emit_operand(t, insn);
-	if (x86_rows[insn->in.row].slow == x86_slow_ldmxcsr)
+	if (is_mxcsr_load(&x86_rows[insn->in.row]))
 		emit_ldmxcsr(t, insn);
 	else
 		emit_stmxcsr(t);
