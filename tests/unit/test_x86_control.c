@@ -510,6 +510,58 @@ static void test_xsavec_compacts(void **state)
 	free(flat);
 }
 
+/* YMM's upper halves: where they are, what is left unwritten, and what comes back when they are not there. */
+static void test_xsave_of_ymm(void **state)
+{
+	struct flat *flat = flat_create();
+	struct x86_cpu *cpu = &flat->cpu;
+	struct x86_insn in = {
+		.len = 3, .has_modrm = true, .disp = 0x1000, .opsize = 8, .addrsize = 8, .seg = SEG_FLAT};
+
+	enter_long_mode(flat, 0);
+	cpu->cr4 |= CR4_OSXSAVE;
+	cpu->xcr0 = cpu->r[REG_RAX] = 7;
+	cpu->zmm[0].q[0] = 0x1111;
+	cpu->zmm[3].q[2] = 0x2222;
+	cpu->zmm[15].q[3] = 0x3333;
+	memset(flat->ram + 0x1000, 0, 4096);
+	assert_int_equal(flat_run(flat, x86_slow_xsave, &in), -1);
+	assert_int_equal(flat_get(flat, 0x1000 + 512, 8) & 6, 6);
+	assert_int_equal(flat_get(flat, 0x1000 + 576 + 16 * 3, 8), 0x2222);
+	assert_int_equal(flat_get(flat, 0x1000 + 576 + 16 * 15 + 8, 8), 0x3333);
+	/* Asked for by one bit alone, the other's bytes and header bit stay. */
+	cpu->zmm[0].q[0] = 0x4444;
+	cpu->zmm[3].q[2] = cpu->zmm[15].q[3] = 0;
+	cpu->r[REG_RAX] = 4;
+	assert_int_equal(flat_run(flat, x86_slow_xsaveopt, &in), -1);
+	assert_int_equal(flat_get(flat, 0x1000 + 512, 8) & 6, 2);
+	assert_int_equal(flat_get(flat, 0x1000 + 160, 8), 0x1111);
+	assert_int_equal(flat_get(flat, 0x1000 + 576 + 16 * 3, 8), 0x2222); /* initial state: not written */
+	/* A header without the component clears it, and leaves what is not asked for. */
+	cpu->zmm[3].q[2] = 0x5555;
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), -1);
+	assert_int_equal(cpu->zmm[3].q[2], 0);
+	assert_int_equal(cpu->zmm[0].q[0], 0x4444);
+	flat_put(flat, 0x1000 + 512, 4, 8);
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), -1);
+	assert_int_equal(cpu->zmm[3].q[2], 0x2222);
+	/* Compacted without SSE: YMM follows the header all the same. */
+	assert_int_equal(flat_run(flat, x86_slow_xsavec, &in), -1);
+	assert_int_equal(flat_get(flat, 0x1000 + 520, 8), 0x8000000000000004);
+	cpu->zmm[3].q[2] = 0;
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), -1);
+	assert_int_equal(cpu->zmm[3].q[2], 0x2222);
+	/* What XCR0 has not is no component of this CPU; the rest of the header is reserved. */
+	cpu->xcr0 = 3;
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), VEC_GP);
+	cpu->xcr0 = 7;
+	flat_put(flat, 0x1000 + 512 + 24, 1, 8);
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), VEC_GP);
+	cpu->cr0 |= CR0_TS;
+	assert_int_equal(flat_run(flat, x86_slow_xrstor, &in), VEC_NM);
+	free(flat);
+}
+
 static void test_xsetbv_rules(void **state)
 {
 	struct flat *flat = flat_create();
@@ -588,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_syscall_and_sysret),
 		cmocka_unit_test(test_xsave_round_trip),
 		cmocka_unit_test(test_xsavec_compacts),
+		cmocka_unit_test(test_xsave_of_ymm),
 		cmocka_unit_test(test_xsetbv_rules),
 		cmocka_unit_test(test_init_keeps_fpu_and_cache_bits),
 		cmocka_unit_test(test_random_numbers),
