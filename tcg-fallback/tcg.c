@@ -117,6 +117,8 @@ static int tcg_capabilities(struct x86_cpu_capabilities *capabilities, struct er
 	tcg_feature_words(capabilities->feature);
 	if (capabilities->feature[X86_FEATURE_AVX / 32] >> X86_FEATURE_AVX % 32 & 1)
 		capabilities->xcr0 |= X86_XFEATURE_AVX;
+	if (capabilities->feature[X86_FEATURE_AVX512F / 32] >> X86_FEATURE_AVX512F % 32 & 1)
+		capabilities->xcr0 |= X86_XFEATURE_AVX512;
 	return 0;
 }
 

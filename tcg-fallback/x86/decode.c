@@ -153,6 +153,33 @@ static bool decode_vex(const struct x86_decode_mode *mode, struct cursor *c, str
 }
 
 /*
+ * 62: R X B R' 0 mmm, W vvvv 1 pp, z L'L b V' aaa; R, X, B, R', vvvv and V' are stored inverted. R' and V'
+ * become bit 4 of reg and vvvv; X is that of a vector in ModRM.rm. Intel SDM vol. 2, 2.7.1. False: undefined.
+ */
+static bool decode_evex(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
+{
+	const uint8_t p0 = cursor_byte(c), p1 = cursor_byte(c), p2 = cursor_byte(c);
+
+	if (in->rex || in->prefix66 || in->rep != X86_REP_NONE || in->lock || !mode->protected_mode)
+		return false;
+	in->encoding = X86_ENC_EVEX;
+	in->vex_w = p1 >> 7;
+	in->vex_vvvv = (uint8_t)((~p1 >> 3 & 15) | (mode->bits == 64 ? ~p2 << 1 & 16 : 0));
+	in->evex_z = p2 >> 7;
+	in->evex_b = p2 >> 4 & 1;
+	in->evex_rounding = in->vex_l = p2 >> 5 & 3;
+	in->evex_mask = p2 & 7;
+	in->evex_high = ~p0 >> 4 & 1;
+	vex_set_prefix(in, p1 & 3);
+	if (mode->bits == 64)
+		in->rex = (uint8_t)(0x40 | (in->vex_w ? REX_W : 0) | (p0 & 0x80 ? 0 : REX_R) |
+				    (p0 & 0x40 ? 0 : REX_X) | (p0 & 0x20 ? 0 : REX_B));
+	in->map = p0 & 7;
+	in->opcode = cursor_byte(c);
+	return !(p0 & 8) && (p1 & 4) && in->map >= 1 && in->map <= 3;
+}
+
+/*
  * Is C4 or C5 the start of VEX here? Outside 64-bit mode LES and LDS with a register operand would be
  * meaningless.
  */
@@ -168,6 +195,8 @@ static int decode_opcode(const struct x86_decode_mode *mode, struct cursor *c, s
 
 	if ((byte == 0xc4 || byte == 0xc5) && !c->exhausted && is_vex(mode, c))
 		return decode_vex(mode, c, in, byte == 0xc4) ? X86_MAP_VEX_BASE + in->map : -1;
+	if (byte == 0x62 && !c->exhausted && is_vex(mode, c))
+		return decode_evex(mode, c, in) ? X86_MAP_EVEX_BASE + in->map : -1;
 	if (byte == 0x0f) {
 		in->map = 1;
 		byte = cursor_byte(c);
@@ -226,7 +255,7 @@ static unsigned select_value(const struct x86_decode_mode *mode, const struct x8
 	case X86_SELECT_W: return in->rex & REX_W ? 1 : 0;
 	case X86_SELECT_REX_B: return in->rex & REX_B;
 	case X86_SELECT_OPSIZE: return opsize_normal(mode, in) >> 2;
-	case X86_SELECT_VEX_L: return in->vex_l;
+	case X86_SELECT_VEX_L: return in->evex_b && in->mod == 3 && in->vex_l == 3 ? 2 : in->vex_l;
 	case X86_SELECT_VEX_W: return in->vex_w;
 	}
 	return 0;
@@ -343,6 +372,41 @@ static void decode_immediate(struct cursor *c, struct x86_insn *in, enum x86_imm
 	}
 }
 
+/* EVEX.b with registers: L'L is a rounding mode, or ignored with SAE, and the vector has 512 bits. */
+static bool evex_has_rounding(const struct x86_insn *in)
+{
+	return in->evex_b && in->mod == 3 &&
+	       (x86_rows[in->row].properties & (X86_PROP_ROUNDING | X86_PROP_SAE));
+}
+
+/* What a displacement of one byte counts: the memory operand's length, or its elements'. SDM vol. 2, 2.7.5.
+ */
+static unsigned evex_disp_unit(const struct x86_insn *in)
+{
+	const struct x86_row *row = &x86_rows[in->row];
+
+	if (row->properties & (X86_PROP_DENSE | X86_PROP_VSIB))
+		return row->mask_size;
+	return x86_insn_mem_size(in);
+}
+
+static void decode_evex_operands(const struct x86_decode_mode *mode, struct x86_insn *in,
+				 const struct x86_row_form *form)
+{
+	if (in->mod == 1)
+		in->disp *= evex_disp_unit(in);
+	if (mode->bits != 64)
+		return;
+	if (in->evex_high && form->reg != X86_CLASS_OTHER)
+		in->reg |= 16;
+	if (in->mod == 3 && form->rm == X86_CLASS_VECTOR)
+		in->rm |= in->rex & REX_X ? 16 : 0;
+	if (x86_rows[in->row].properties & X86_PROP_VSIB) {
+		in->vsib |= in->vex_vvvv & 16;
+		in->vex_vvvv &= 15;
+	}
+}
+
 /* What follows the opcode, by the row. */
 static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c, struct x86_insn *in)
 {
@@ -351,6 +415,8 @@ static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c
 	in->opsize = opsize_by_rule(mode, in, form->opsize);
 	if (form->vex_vvvv && mode->bits != 64)
 		in->vex_vvvv &= 7;
+	if (evex_has_rounding(in))
+		in->vex_l = 2;
 	if (in->has_modrm && form->mod_ignored)
 		in->mod = 3;
 	if (x86_insn_is_mem(in))
@@ -359,6 +425,14 @@ static void decode_operands(const struct x86_decode_mode *mode, struct cursor *c
 		in->reg |= in->rex & REX_R ? 8 : 0;
 		in->rm |= in->rex & REX_B ? 8 : 0;
 	}
+	if (in->encoding == X86_ENC_EVEX)
+		decode_evex_operands(mode, in, form);
+	if (form->rm == X86_CLASS_MASK)
+		in->rm &= 7;
+	if (form->reg == X86_CLASS_MASK && in->encoding == X86_ENC_VEX)
+		in->reg &= 7;
+	if (form->vvvv == X86_CLASS_MASK)
+		in->vex_vvvv &= 7;
 	in->seg = segment_effective(mode, in);
 	decode_immediate(c, in, form->imm);
 }
@@ -372,12 +446,48 @@ static bool is_control_register(const struct x86_insn *in)
 	return in->reg < 8 || (in->reg == 8 && !(in->opcode & 1));
 }
 
-/* A vector as index needs a SIB byte, and may be neither the destination nor the mask. */
+/* A vector as index needs a SIB byte, and may be neither the destination nor the mask. EVEX: scatters may
+ * have it as data. */
 static bool is_legal_vsib(const struct x86_insn *in)
 {
 	if (in->addrsize == 2 || (in->rm & 7) != 4)
 		return false;
+	if (in->encoding == X86_ENC_EVEX)
+		return in->evex_mask && (in->reg != in->vsib || (x86_rows[in->row].mem_access & 2));
 	return in->reg != in->vsib && in->reg != in->vex_vvvv && in->vsib != in->vex_vvvv;
+}
+
+/* Masks, zeroing, EVEX.b, and features that go with lengths. Intel SDM vol. 2, 2.7.11. */
+static bool is_legal_evex(const struct x86_decode_mode *mode, const struct x86_insn *in)
+{
+	const struct x86_row *row = &x86_rows[in->row];
+	const bool is_mem = x86_insn_is_mem(in);
+
+	/* With registers it is ignored where memory could be broadcast. */
+	if (in->evex_b && !row->broadcast && (is_mem || !evex_has_rounding(in)))
+		return false;
+	if (in->vex_l == 3)
+		return false;
+	if (in->evex_mask && !row->mask_size)
+		return false;
+	/* With registers, an instruction that has no mask ignores it. */
+	if (in->evex_z && is_mem && (row->mem_access & 2))
+		return false;
+	if (in->evex_z && row->mask_size && (!(row->properties & X86_PROP_ZEROING) || !in->evex_mask))
+		return false;
+	if (x86_row_forms[in->row].needs_vl && in->vex_l < 2 && !mode_has(mode, X86_FEATURE_AVX512VL))
+		return false;
+	return mode_has(mode, X86_FEATURE_AVX512F);
+}
+
+/* There are eight mask registers. */
+static bool is_legal_mask(const struct x86_insn *in)
+{
+	const struct x86_row_form *form = &x86_row_forms[in->row];
+
+	return !(form->reg == X86_CLASS_MASK && in->reg > 7) &&
+	       !(form->vvvv == X86_CLASS_MASK && in->vex_vvvv > 7) &&
+	       !(form->reg == X86_CLASS_GENERAL && in->reg > 15);
 }
 
 /* Rules that hold across rows. */
@@ -389,11 +499,15 @@ static bool is_legal(const struct x86_decode_mode *mode, const struct x86_insn *
 		return false;
 	if ((row->properties & X86_PROP_NO_REAL) && !mode->protected_mode)
 		return false;
-	if (in->encoding == X86_ENC_VEX && in->vex_vvvv && !x86_row_forms[in->row].vex_vvvv)
+	if (in->encoding != X86_ENC_LEGACY && in->vex_vvvv && !x86_row_forms[in->row].vex_vvvv)
 		return false;
 	if (x86_row_forms[in->row].mod_ignored && !is_control_register(in))
 		return false;
 	if ((row->properties & X86_PROP_VSIB) && !is_legal_vsib(in))
+		return false;
+	if (in->encoding == X86_ENC_EVEX && !is_legal_evex(mode, in))
+		return false;
+	if ((row->properties & X86_PROP_ZMM) && !is_legal_mask(in))
 		return false;
 	return row->kind != X86_ROW_UD;
 }

@@ -7,9 +7,10 @@
 
 #include "tcg-fallback/x86/insn.h"
 
-/* One-byte, 0F, 0F38 and 0F3A maps, then VEX maps 1 to 3. */
-#define X86_MAP_COUNT    7
-#define X86_MAP_VEX_BASE 3
+/* One-byte, 0F, 0F38 and 0F3A maps, then VEX maps 1 to 3, then those of EVEX. */
+#define X86_MAP_COUNT     10
+#define X86_MAP_VEX_BASE  3
+#define X86_MAP_EVEX_BASE 6
 
 /* How a row's operand size follows from mode, 66 and W. insn_gen.py: operand_size_rule. */
 enum x86_opsize_rule {
@@ -35,11 +36,16 @@ enum x86_imm_kind {
 	X86_IMM_IWIB,  /* ENTER */
 };
 
+/* The register file that a field of the encoding names. */
+enum x86_register_class { X86_CLASS_OTHER, X86_CLASS_GENERAL, X86_CLASS_VECTOR, X86_CLASS_MASK };
+
 struct x86_row_form {
-	uint8_t opsize;   /* enum x86_opsize_rule */
-	uint8_t imm;      /* enum x86_imm_kind */
-	bool vex_vvvv;    /* VEX.vvvv names an operand; else it must be unused */
-	bool mod_ignored; /* ModRM.rm is a register whatever ModRM.mod says (MOV CR, MOV DR) */
+	uint8_t opsize;        /* enum x86_opsize_rule */
+	uint8_t imm;           /* enum x86_imm_kind */
+	bool vex_vvvv;         /* VEX.vvvv names an operand; else it must be unused */
+	bool mod_ignored;      /* ModRM.rm is a register whatever ModRM.mod says (MOV CR, MOV DR) */
+	bool needs_vl;         /* EVEX: 128 and 256 bits are AVX512VL's */
+	uint8_t reg, rm, vvvv; /* enum x86_register_class */
 };
 
 extern const struct x86_row_form x86_row_forms[];

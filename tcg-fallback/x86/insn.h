@@ -27,7 +27,11 @@ struct x86_insn {
 	bool lock;
 	bool prefix66, prefix67;
 	uint8_t rex;                    /* 0x40-0x4f, or 0: none; VEX bits are folded in */
-	uint8_t vex_vvvv, vex_l, vex_w; /* VEX: inverted back to plain numbers */
+	uint8_t vex_vvvv, vex_l, vex_w; /* VEX: inverted back to plain numbers; vex_l 2: 512 bits */
+	uint8_t evex_mask;              /* EVEX.aaa: number of the mask register, 0: none */
+	uint8_t evex_rounding;          /* EVEX.L'L as it stands: the rounding mode where evex_b says so */
+	bool evex_high;                 /* EVEX.R' */
+	bool evex_b, evex_z;            /* broadcast, rounding or SAE; zeroing */
 	uint8_t opsize;                 /* operand size in bytes: 1, 2, 4 or 8 (byte forms say 1) */
 	uint8_t addrsize;               /* 2, 4 or 8 */
 	uint8_t stacksize; /* 2, 4 or 8: width of the stack pointer (SS.B, or 8 in 64-bit mode) */
@@ -88,15 +92,22 @@ enum {
 				     * AVX those of the instructions that say so, to their size */
 	X86_PROP_MMX =
 		1u << 10, /* #UD by CR0.EM, #NM by TS, #MF when pending; sets TOP = 0 and all tags valid */
-	X86_PROP_SSE = 1u << 11, /* #UD by CR0.EM or !CR4.OSFXSR, #NM by TS */
-	X86_PROP_FPU = 1u << 12, /* x87: the slow function makes its own checks */
-	X86_PROP_AVX = 1u << 13, /* #UD by CR4.OSXSAVE or XCR0, #NM by TS */
+	X86_PROP_SSE = 1u << 11,       /* #UD by CR0.EM or !CR4.OSFXSR, #NM by TS */
+	X86_PROP_FPU = 1u << 12,       /* x87: the slow function makes its own checks */
+	X86_PROP_AVX = 1u << 13,       /* #UD by CR4.OSXSAVE or XCR0, #NM by TS */
 	X86_PROP_MODRM_REG = 1u << 14, /* only mod == 3 */
 	X86_PROP_MODRM_MEM = 1u << 15, /* only mod != 3 */
 	X86_PROP_STRING = 1u << 16,
 	X86_PROP_MXCSR = 1u << 17, /* VEX and EVEX: reads MXCSR, may raise #XM */
 	X86_PROP_VL = 1u << 18,    /* the memory operand has mem_size << vex_l bytes */
 	X86_PROP_VSIB = 1u << 19,  /* the index of the memory operand is a vector */
+	X86_PROP_ZMM = 1u << 20,   /* EVEX, or mask registers: #UD unless XCR0 has AVX-512's state */
+	X86_PROP_ZEROING = 1u << 21,
+	X86_PROP_ROUNDING = 1u << 22, /* EVEX.b with registers: rounding mode, no exceptions */
+	X86_PROP_SAE = 1u << 23,      /* EVEX.b with registers: no exceptions */
+	X86_PROP_WHOLE = 1u << 24,    /* the memory operand is read whole, whatever the mask says */
+	X86_PROP_ONCE = 1u << 25,     /* likewise, unless the mask is empty */
+	X86_PROP_DENSE = 1u << 26,    /* memory holds only the elements whose mask bit is set */
 };
 
 /*
@@ -119,6 +130,8 @@ struct x86_row {
 	uint32_t flags_read, flags_written, flags_undefined; /* FLAG_*; undefined is a subset of written */
 	uint16_t feature;   /* X86_FEATURE_* required, or X86_FEATURE_ALWAYS */
 	uint8_t mem_size;   /* bytes accessed at the memory operand; 0: opsize. x86_insn_mem_size */
+	uint8_t mask_size;  /* EVEX: bytes of vector for each bit of the mask, 16: one bit; 0: no mask */
+	uint8_t broadcast;  /* EVEX: bytes of the element that memory may hold instead; 0: none */
 	uint8_t mem_access; /* 0 none or address only, 1 read, 2 write, 3 both */
 };
 
@@ -130,6 +143,8 @@ static inline unsigned x86_insn_mem_size(const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
 
+	if (in->evex_b && x86_insn_is_mem(in))
+		return row->broadcast;
 	if (!row->mem_size)
 		return in->opsize;
 	return (unsigned)row->mem_size << (row->properties & X86_PROP_VL ? in->vex_l : 0);

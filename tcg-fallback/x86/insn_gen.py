@@ -11,7 +11,8 @@ import sys
 
 MAPS = {'': 0, '0F': 1, '0F38': 2, '0F3A': 3}
 VEX_MAP_BASE = 3  # VEX maps 1..3 follow the four legacy maps
-MAP_COUNT = 7
+EVEX_MAP_BASE = 6
+MAP_COUNT = 10
 PREFIXES = {'NP': [0], '66': [1], 'F3': [2], 'F2': [3], 'NFx': [0, 1]}
 # Selectors in the order in which the trie asks; the number of values of each. decode.h: enum x86_select.
 SELECTORS = [('mode64', 2), ('prefix', 4), ('reg', 8), ('mod3', 2), ('rm', 8), ('w', 2), ('rexb', 2), ('osize', 3), ('vexl', 4),
@@ -22,12 +23,15 @@ PROPERTIES = {'lock': 'LOCK', 'jump': 'JUMP', 'end': 'END', 'cpl0': 'CPL0', 'no6
               'd64': 'D64', 'f64': 'F64', 'noreal': 'NO_REAL', 'string': 'STRING', 'fpu': 'FPU', 'mmx': 'MMX', 'sse': 'SSE',
               'mem': 'MODRM_MEM', 'reg': 'MODRM_REG', 'avx': 'AVX', 'mxcsr': 'MXCSR', 'vsib': 'VSIB'}
 FORM_WORDS = {'modreg', 'byte', 'unaligned', 'aligned'}
+MASK_WORDS = {'k1': 1, 'k2': 2, 'k4': 4, 'k8': 8, 'ks': 16}
+BROADCAST_WORDS = {'bc4': 4, 'bc8': 8}
+EVEX_WORDS = {'z': 'ZEROING', 'er': 'ROUNDING', 'sae': 'SAE', 'nf': 'WHOLE', 'once': 'ONCE', 'dense': 'DENSE'}
 SIZES = {'b': 1, 'w': 2, 'd': 4, 'q': 8, 'dq': 16, 'ps': 16, 'pd': 16, 'ss': 4, 'sd': 8, 'pi': 8, 'qq': 32,
          'x': 16, 'h': 8, 'f': 4, 'e': 2}
 BY_LENGTH = 'xhfe'  # sizes that grow with the vector length
 IMMEDIATES = {'Ib': 'IB', 'sIb': 'SIB', 'Iw': 'IW', 'Iz': 'IZ', 'Iv': 'IV', 'Jb': 'SIB', 'Jz': 'IZ', 'Ap': 'AP',
               'Ob': 'MOFFS', 'Ov': 'MOFFS', 'Iw,Ib': 'IWIB', 'Lx': 'IB'}
-OPERAND = re.compile(r'(?P<letter>[EGVWUMRPQNSCDIJOAXYZBHL])(?P<size>dq|ps|pd|ss|sd|pi|qq|[bwdqvzypsaxhfe])?$')
+OPERAND = re.compile(r'(?P<letter>[EGVWUMRPQNSCDIJOAXYZBHL])(?P<size>dq|ps|pd|ss|sd|pi|qq|[bwdqvzypsaxhfek])?$')
 EITHER = re.compile(r'R[dv]M(?P<size>[bwd])$')
 
 
@@ -45,7 +49,7 @@ class Row:
         self.operands = [operand for operand in operands.strip().split(',') if operand]
         self.words = properties.split()
         for word in self.words:
-            if word not in PROPERTIES and word not in FORM_WORDS:
+            if not any(word in known for known in (PROPERTIES, FORM_WORDS, MASK_WORDS, BROADCAST_WORDS, EVEX_WORDS)):
                 self.fail(f'unknown property {word}')
         self.select = {}
         self.modrm = False
@@ -56,16 +60,25 @@ class Row:
         sys.exit(f'insn.tab:{self.number}: {message}')
 
     def parse_encoding(self, tokens):
-        self.vex = tokens[0].startswith('VEX.')
+        self.evex = tokens[0].startswith('EVEX.')
+        self.vex = self.evex or tokens[0].startswith('VEX.')
+        self.lengths = ''
         self.opcodes = []
         if self.vex:
             parts = tokens.pop(0).split('.')[1:]
-            opcode_map = VEX_MAP_BASE + MAPS[parts[2]]
+            opcode_map = (EVEX_MAP_BASE if self.evex else VEX_MAP_BASE) + MAPS[parts[2]]
+            self.lengths = parts[0]
             self.select['prefix'] = PREFIXES[parts[1]]
             if parts[0] in ('LZ', 'L0', '128'):
                 self.select['vexl'] = [0]
             elif parts[0] in ('L1', '256'):
                 self.select['vexl'] = [1]
+            elif parts[0] == '512':
+                self.select['vexl'] = [2]
+            elif parts[0] == 'L12':
+                self.select['vexl'] = [1, 2]
+            elif self.evex and parts[0] in ('LX', 'LIG'):
+                self.select['vexl'] = [0, 1, 2]
             if len(parts) > 3:
                 self.select['vexw'] = [int(parts[3][1])]
         elif tokens[0] in PREFIXES and (tokens[0] in ('NP', 'NFx') or len(tokens) > 1 and tokens[1] in ('0F', '90')):
@@ -133,12 +146,31 @@ class Row:
         matches = [OPERAND.match(operand) for operand in self.operands]
         return any(m and m['letter'] in 'MW' and (m['size'] or '-') in BY_LENGTH for m in matches)
 
+    def opmasks(self):
+        return {operand[0] for operand in self.operands if operand in ('Vk', 'Hk', 'Uk')}
+
+    def class_of(self, letters):
+        """What register file a field of the encoding names. decode.h: enum x86_register_class."""
+        operands = [operand for operand in self.operands if OPERAND.match(operand) and operand[0] in letters]
+        if not operands:
+            return 'OTHER'
+        return 'MASK' if operands[0] in ('Vk', 'Hk', 'Uk') else 'VECTOR' if operands[0][0] in 'VHWU' else 'GENERAL'
+
+    def needs_vl(self):
+        return self.evex and (self.lengths in ('LX', 'L12') or self.mnemonic == 'vmovddup')
+
+    def word_value(self, values):
+        return max((values[word] for word in self.words if word in values), default=0)
+
     def property_names(self):
         names = [PROPERTIES[word] for word in self.words if word in PROPERTIES]
         if self.letters & set('VWU'):
             names.append('AVX' if self.vex else 'SSE')
         if self.grows():
             names.append('VL')
+        names += [EVEX_WORDS[word] for word in self.words if word in EVEX_WORDS]
+        if self.evex or self.opmasks():
+            names.append('ZMM')
         if 'aligned' in self.words:
             names.append('ALIGN16')
         if self.letters & set('PQN') and 'MMX' not in names:
@@ -295,7 +327,8 @@ def row_text(row):
               f'.flags_read = {masks["r"]}', f'.flags_written = {masks["w"]}', f'.flags_undefined = {masks["u"]}',
               '.properties = ' + (' | '.join('X86_PROP_' + n for n in row.property_names()) or '0'),
               f'.feature = X86_FEATURE_{"ALWAYS" if row.feature == "-" else row.feature}',
-              f'.mem_size = {row.mem_size()}', f'.mem_access = {("-", "r", "w", "rw").index(row.mem)}']
+              f'.mem_size = {row.mem_size()}', f'.mask_size = {row.word_value(MASK_WORDS)}',
+              f'.broadcast = {row.word_value(BROADCAST_WORDS)}', f'.mem_access = {("-", "r", "w", "rw").index(row.mem)}']
     if kind == 'fast':
         fields.append(f'.fast = X86_FAST_{name.upper()}')
     elif kind in ('slow', 'vec'):
@@ -331,7 +364,9 @@ def write_source(path, rows):
         out.write(f'}};\nconst size_t x86_row_count = {len(rows)};\n\nconst struct x86_row_form x86_row_forms[] = {{\n')
         for row in rows:
             vvvv, mod_ignored = int(bool(row.letters & set('BH'))), int('modreg' in row.words)
-            out.write(f'\t{{X86_OPSIZE_{row.operand_size_rule()}, X86_IMM_{row.immediate()}, {vvvv}, {mod_ignored}}},\n')
+            classes = ', '.join('X86_CLASS_' + row.class_of(letters) for letters in ('VG', 'WUEMR', 'HB'))
+            out.write(f'\t{{X86_OPSIZE_{row.operand_size_rule()}, X86_IMM_{row.immediate()}, {vvvv}, {mod_ignored}, '
+                      f'{int(row.needs_vl())}, {classes}}},\n')
         out.write('};\n\nconst char *const x86_row_bindings[] = {\n')
         out.writelines(f'\t"{row.binding.partition(":")[2] if row.binding[:4] in ("slow", "vec:") else ""}",\n' for row in rows)
         out.write('};\n')

@@ -33,7 +33,7 @@ bool jit_avx_accepts(const struct x86_jit *jit, const struct x86_insn *in)
 
 	if (in->encoding != X86_ENC_VEX || row->kind != X86_ROW_SLOW)
 		return false;
-	if (row->slow != x86_slow_native && !is_zero(row))
+	if ((row->slow != x86_slow_native && !is_zero(row)) || (row->properties & X86_PROP_ZMM))
 		return false;
 	if (x86_insn_is_mem(in) && !jit_address_fits(in))
 		return false;

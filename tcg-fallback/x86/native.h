@@ -21,5 +21,15 @@ bool x86_native_features(uint32_t present[X86_FEATURE_WORDS]);
 bool x86_native_create(struct x86_cpu *cpu);
 void x86_native_destroy(struct x86_cpu *cpu);
 
+/*
+ * The memory operand of an EVEX instruction under a mask, at an offset of its segment: only what the mask
+ * selects is accessed, and may fault. value holds the operand as if it were whole, but for DENSE rows.
+ */
+void x86_masked_load(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t offset, union x86_vec *value);
+bool x86_masked_none(const struct x86_cpu *cpu, const struct x86_insn *in); /* selects nothing */
+void x86_masked_probe(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t offset);
+void x86_masked_store(struct x86_cpu *cpu, const struct x86_insn *in, uint64_t offset,
+		      const union x86_vec *value);
+
 /* #UD and #NM of the VEX and EVEX instructions; needs: state components that XCR0 must have on. */
 void x86_avx_check(struct x86_cpu *cpu, uint64_t needs);

@@ -12,7 +12,7 @@
 #include "tcg-fallback/emit/asm.h"
 #include "tcg-fallback/x86/gen.h"
 
-#define STUB_BYTES_MAX 256u
+#define STUB_BYTES_MAX 384u
 #define REX_W          8u
 
 #define IO(field_) asm_rm_mem(ASM_RDI, (int32_t)offsetof(struct native_io, field_))
@@ -20,6 +20,21 @@
 static char letter_of(const struct x86_row *row, unsigned i)
 {
 	return row->operand[i] ? x86_operand_letter(row->operand[i]) : 0;
+}
+
+bool native_operand_is_mask(const struct x86_row *row, unsigned i)
+{
+	return row->operand[i] && x86_operand_names[row->operand[i]][1] == 'k';
+}
+
+/* A vector, or a mask register, as an operand of one of these letters. */
+static bool row_has_file(const struct x86_row *row, const char *letters, bool mask)
+{
+	for (unsigned i = 0; i < 4 && row->operand[i]; i++)
+		if (letter_of(row, i) && strchr(letters, letter_of(row, i)) &&
+		    native_operand_is_mask(row, i) == mask)
+			return true;
+	return false;
 }
 
 static bool row_has(const struct x86_row *row, const char *letters)
@@ -49,14 +64,29 @@ static unsigned pp_of(const struct x86_insn *in)
 	return in->prefix66;
 }
 
+/* The number in native_io of what VEX.vvvv names. */
+static unsigned vvvv_of(const struct x86_row *row)
+{
+	return row_has_file(row, "H", true) ? 2 : row_has(row, "H") ? 1 : 0;
+}
+
 static void put_vex(struct asm_code *code, const struct x86_insn *in, const struct x86_row *row)
 {
-	const unsigned vvvv = row_has(row, "H") ? 1 : 0;
+	const unsigned vvvv = vvvv_of(row);
 
 	asm_byte(code, 0xc4);
 	asm_byte(code, (uint8_t)(0xe0 | in->map));
 	asm_byte(code,
 		 (uint8_t)((stub_w(in, row) ? 0x80 : 0) | (~vvvv & 15) << 3 | in->vex_l << 2 | pp_of(in)));
+}
+
+static void put_evex(struct asm_code *code, const struct x86_insn *in, const struct x86_row *row)
+{
+	asm_byte(code, 0x62);
+	asm_byte(code, (uint8_t)(0xf0 | in->map));
+	asm_byte(code, (uint8_t)((stub_w(in, row) ? 0x80 : 0) | (~vvvv_of(row) & 15) << 3 | 4 | pp_of(in)));
+	asm_byte(code, (uint8_t)(in->evex_z << 7 | in->evex_rounding << 5 | in->evex_b << 4 | 8 |
+				 (in->evex_mask ? 4 : 0)));
 }
 
 static void put_legacy(struct asm_code *code, const struct x86_insn *in)
@@ -73,10 +103,13 @@ static void put_legacy(struct asm_code *code, const struct x86_insn *in)
 static void put_instruction(struct asm_code *code, const struct x86_insn *in)
 {
 	const struct x86_row *row = &x86_rows[in->row];
-	const unsigned reg = row_has(row, "VG") ? 0 : in->reg & 7;
+	const unsigned reg = row_has_file(row, "V", true) ? 1 : row_has(row, "VG") ? 0 : in->reg & 7;
+	const unsigned rm = row_has_file(row, "U", true) ? 3 : row_has(row, "WU") ? 2 : ASM_RCX;
 
 	if (in->encoding == X86_ENC_VEX)
 		put_vex(code, in, row);
+	else if (in->encoding == X86_ENC_EVEX)
+		put_evex(code, in, row);
 	else
 		put_legacy(code, in);
 	asm_byte(code, in->opcode);
@@ -84,21 +117,49 @@ static void put_instruction(struct asm_code *code, const struct x86_insn *in)
 		asm_byte(code, (uint8_t)(0x80 | reg << 3 | ASM_RDI));
 		asm_imm(code, offsetof(struct native_io, mem), 4);
 	} else {
-		asm_byte(code, (uint8_t)(0xc0 | reg << 3 | (row_has(row, "WU") ? 2 : ASM_RCX)));
+		asm_byte(code, (uint8_t)(0xc0 | reg << 3 | rm));
 	}
 	if (row_has_imm(row))
 		asm_byte(code, (uint8_t)(row_has(row, "L") ? 0x30 | (in->imm & 15) : in->imm));
 }
 
-/* vmovups between YMM register and its place. */
-static void put_move(struct asm_code *code, uint8_t opcode, unsigned number)
+/* EVEX.512.NP.0F.W0: the assembler of translated code has no EVEX. */
+static void put_move_zmm(struct asm_code *code, uint8_t opcode, unsigned number)
+{
+	static const uint8_t evex[] = {0x62, 0xf1, 0x7c, 0x48};
+
+	for (unsigned i = 0; i < sizeof(evex); i++)
+		asm_byte(code, evex[i]);
+	asm_byte(code, opcode);
+	asm_byte(code, (uint8_t)(0x80 | number << 3 | ASM_RDI));
+	asm_imm(code, offsetof(struct native_io, v) + number * sizeof(union x86_vec), 4);
+}
+
+/* vmovups between YMM or ZMM register and its place. */
+static void put_move(struct asm_code *code, const struct x86_insn *in, uint8_t opcode, unsigned number)
 {
 	struct asm_op op = {.opcode = opcode, .map = 1, .reg = (uint8_t)number, .vex = true, .vex_l = 1};
 	struct asm_rm rm = IO(v);
 
+	if (in->encoding == X86_ENC_EVEX) {
+		put_move_zmm(code, opcode, number);
+		return;
+	}
 	rm.disp += (int32_t)(number * sizeof(union x86_vec));
 	asm_insn(code, &op, &rm);
 }
+
+/* kmovq between mask register and its place. */
+static void put_move_mask(struct asm_code *code, uint8_t opcode, unsigned number)
+{
+	struct asm_op op = {.opcode = opcode, .map = 1, .reg = (uint8_t)number, .vex = true, .w = true};
+	struct asm_rm rm = IO(k);
+
+	rm.disp += (int32_t)(number * sizeof(uint64_t));
+	asm_insn(code, &op, &rm);
+}
+#define MASK_LOAD  0x90
+#define MASK_STORE 0x91
 #define MOVE_LOAD  0x10
 #define MOVE_STORE 0x11
 
@@ -119,14 +180,19 @@ static void put_prologue(struct asm_code *code, const struct x86_insn *in, const
 	asm_load(code, true, ASM_RAX, IO(rax));
 	asm_load(code, true, ASM_RCX, IO(rcx));
 	asm_load(code, true, ASM_RDX, IO(rdx));
-	if (row_has(row, "V"))
-		put_move(code, MOVE_LOAD, 0);
-	if (row_has(row, "H"))
-		put_move(code, MOVE_LOAD, 1);
-	if (row_has(row, "WU") && !x86_insn_is_mem(in))
-		put_move(code, MOVE_LOAD, 2);
+	if (row_has_file(row, "V", false))
+		put_move(code, in, MOVE_LOAD, 0);
+	if (row_has_file(row, "H", false))
+		put_move(code, in, MOVE_LOAD, 1);
+	if (row_has_file(row, "WU", false) && !x86_insn_is_mem(in))
+		put_move(code, in, MOVE_LOAD, 2);
 	if (row_has(row, "L"))
-		put_move(code, MOVE_LOAD, 3);
+		put_move(code, in, MOVE_LOAD, 3);
+	for (unsigned i = 1; i < 4; i++)
+		if (row_has_file(row, i == 1 ? "V" : i == 2 ? "H" : "U", true))
+			put_move_mask(code, MASK_LOAD, i);
+	if (in->evex_mask)
+		put_move_mask(code, MASK_LOAD, 4);
 }
 
 /* pushfq; pop [flags] */
@@ -151,12 +217,14 @@ static void put_epilogue(struct asm_code *code, const struct x86_insn *in, const
 	}
 	asm_store(code, true, IO(rax), ASM_RAX);
 	asm_store(code, true, IO(rcx), ASM_RCX);
-	if (row_has(row, "V"))
-		put_move(code, MOVE_STORE, 0);
+	if (row_has_file(row, "V", false))
+		put_move(code, in, MOVE_STORE, 0);
 	if (letter_of(row, 0) == 'H')
-		put_move(code, MOVE_STORE, 1);
+		put_move(code, in, MOVE_STORE, 1);
 	if ((letter_of(row, 0) == 'W' || letter_of(row, 0) == 'U') && !x86_insn_is_mem(in))
-		put_move(code, MOVE_STORE, 2);
+		put_move(code, in, MOVE_STORE, 2);
+	if (native_operand_is_mask(row, 0))
+		put_move_mask(code, MASK_STORE, 1);
 	for (unsigned i = 0; i < sizeof(vzeroupper_ret); i++)
 		asm_byte(code, vzeroupper_ret[i]);
 }

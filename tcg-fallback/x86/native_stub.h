@@ -7,18 +7,23 @@
 
 /*
  * What a stub works on. Registers are renamed to their place here: vector 0 is ModRM.reg's, 1 VEX.vvvv's, 2
- * ModRM.rm's, 3 the immediate's; general registers: RAX is ModRM.reg's, RCX ModRM.rm's, and RAX, RCX and RDX
- * themselves where the instruction implies them.
+ * ModRM.rm's, 3 the immediate's; mask 1 is ModRM.reg's, 2 VEX.vvvv's, 3 ModRM.rm's, 4 EVEX.aaa's; general
+ * registers: RAX is ModRM.reg's, RCX ModRM.rm's, and RAX, RCX and RDX themselves where the instruction
+ * implies them.
  */
 struct native_io {
 	union x86_vec v[4];
 	union x86_vec mem; /* the memory operand */
+	uint64_t k[5];
 	uint64_t rax, rcx, rdx;
 	uint64_t flags;
 	uint32_t mxcsr;      /* for the instruction, and as it leaves it */
 	uint32_t mxcsr_host; /* the monitor's own */
 };
 typedef void native_stub_fn(struct native_io *io);
+
+/* Is operand i of the row a mask register? */
+bool native_operand_is_mask(const struct x86_row *row, unsigned i);
 
 #define NATIVE_STUB_HASH 4096u
 #define NATIVE_KEY_BYTES 24u

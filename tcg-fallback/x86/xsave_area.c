@@ -147,6 +147,74 @@ static bool in_use_avx(const struct x86_cpu *cpu)
 	return false;
 }
 
+static void store_masks(const struct x86_cpu *cpu, uint8_t *area)
+{
+	memcpy(area, cpu->k, sizeof(cpu->k));
+}
+
+static void load_masks(struct x86_cpu *cpu, const uint8_t *area)
+{
+	if (area)
+		memcpy(cpu->k, area, sizeof(cpu->k));
+	else
+		memset(cpu->k, 0, sizeof(cpu->k));
+}
+
+static bool in_use_masks(const struct x86_cpu *cpu)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (cpu->k[i])
+			return true;
+	return false;
+}
+
+/* Bits 256 to 511 of ZMM0 to ZMM15. */
+static void store_zmm_high(const struct x86_cpu *cpu, uint8_t *area)
+{
+	for (unsigned i = 0; i < 16; i++)
+		memcpy(area + 32 * i, cpu->zmm[i].b + 32, 32);
+}
+
+static void load_zmm_high(struct x86_cpu *cpu, const uint8_t *area)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		if (area)
+			memcpy(cpu->zmm[i].b + 32, area + 32 * i, 32);
+		else
+			memset(cpu->zmm[i].b + 32, 0, 32);
+	}
+}
+
+static bool in_use_zmm_high(const struct x86_cpu *cpu)
+{
+	for (unsigned i = 0; i < 16; i++)
+		if (cpu->zmm[i].q[4] | cpu->zmm[i].q[5] | cpu->zmm[i].q[6] | cpu->zmm[i].q[7])
+			return true;
+	return false;
+}
+
+static void store_zmm_more(const struct x86_cpu *cpu, uint8_t *area)
+{
+	memcpy(area, cpu->zmm + 16, 16 * sizeof(cpu->zmm[0]));
+}
+
+static void load_zmm_more(struct x86_cpu *cpu, const uint8_t *area)
+{
+	if (area)
+		memcpy(cpu->zmm + 16, area, 16 * sizeof(cpu->zmm[0]));
+	else
+		memset(cpu->zmm + 16, 0, 16 * sizeof(cpu->zmm[0]));
+}
+
+static bool in_use_zmm_more(const struct x86_cpu *cpu)
+{
+	for (unsigned i = 16; i < 32; i++)
+		for (unsigned j = 0; j < 8; j++)
+			if (cpu->zmm[i].q[j])
+				return true;
+	return false;
+}
+
 static void store_pkru(const struct x86_cpu *cpu, uint8_t *area)
 {
 	put(area, 0, cpu->pkru, 8);
@@ -164,6 +232,9 @@ static bool in_use_pkru(const struct x86_cpu *cpu)
 
 const struct x86_xcomponent x86_xcomponents[] = {
 	{2, 256, 576, false, store_avx, load_avx, in_use_avx},
+	{5, 64, 1088, false, store_masks, load_masks, in_use_masks},
+	{6, 512, 1152, false, store_zmm_high, load_zmm_high, in_use_zmm_high},
+	{7, 1024, 1664, false, store_zmm_more, load_zmm_more, in_use_zmm_more},
 	{9, 8, 2688, false, store_pkru, load_pkru, in_use_pkru},
 };
 const unsigned x86_xcomponent_count = sizeof(x86_xcomponents) / sizeof(x86_xcomponents[0]);

@@ -32,8 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const enum x86_decode_status status = x86_decode(&mode, data + 1, avail, &in);
 
 	require(in.row < x86_row_count && in.len <= X86_INSN_LEN_MAX && in.len <= avail);
-	require(in.base <= REG_RIP && in.index <= REG_ZERO && in.reg < 16 && in.rm < 16 &&
-		in.seg <= SEG_COUNT);
+	require(in.base <= REG_RIP && in.index <= REG_ZERO && in.reg < 32 && in.rm < 32 && in.vex_vvvv < 32 &&
+		in.vsib < 32 && in.vex_l < 4 && in.seg <= SEG_COUNT);
 	if (status != X86_DECODE_OK)
 		return 0;
 	require(in.seg < SEG_COUNT && in.len > 0);

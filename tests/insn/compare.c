@@ -145,11 +145,18 @@ static bool is_canonical_edge(const struct comparison *c)
 /* The same for x87 images across the end of 4 GiB in 32-bit code. */
 static bool is_wrapped(const struct comparison *c)
 {
+	const bool masked = c->in && c->in->evex_mask && c->test->bits == 32;
+
 	static const char *const names[] = {"fpu_d9",      "fpu_db",     "fpu_dd",     "fpu_df",
 					    "fxsave",      "fxrstor",    "maskmovq",   "maskmovdqu",
 					    "vmaskmovdqu", "vmaskmovps", "vmaskmovpd", "vpmaskmovd",
 					    "vpmaskmovq",  NULL};
 
+	/* Under a mask some hosts look at each element, and some at the whole. */
+	if (masked && c->expected->vector >= ORACLE_VECTOR_SS && c->expected->vector <= ORACLE_VECTOR_PF &&
+	    c->found->vector >= ORACLE_VECTOR_SS && c->found->vector <= ORACLE_VECTOR_PF &&
+	    c->expected->vector != c->found->vector)
+		return true;
 	return c->test->bits == 32 && c->expected->cr2 >= UINT32_MAX - ORACLE_PAGE &&
 	       (!c->in || is_one_of(c, names)) &&
 	       (c->found->vector == ORACLE_VECTOR_GP || c->found->vector == ORACLE_VECTOR_SS);
@@ -226,6 +233,29 @@ static void compare_ymm(struct comparison *c, unsigned index)
 	for (unsigned i = 0; i < 2; i++) {
 		snprintf(name, sizeof(name), "ymm%u.q[%u]", index, 2 + i);
 		check(c, name, expected[i], found[i]);
+	}
+}
+
+static void compare_zmm(struct comparison *c)
+{
+	const struct oracle_state *expected = &c->expected->state, *found = &c->found->state;
+	uint64_t a[4], b[4];
+	char name[16];
+
+	for (unsigned i = 0; i < (c->test->bits == 64 ? 48 : 8); i++) {
+		const unsigned number = i < 16 ? i : 16 + (i - 16) / 2;
+
+		memcpy(a, i < 16 ? expected->zmm_high[i] : expected->zmm_more[(i - 16) / 2] + (i & 1) * 32,
+		       32);
+		memcpy(b, i < 16 ? found->zmm_high[i] : found->zmm_more[(i - 16) / 2] + (i & 1) * 32, 32);
+		for (unsigned j = 0; j < 4; j++) {
+			snprintf(name, sizeof(name), "zmm%u.q[%u]", number, (i < 16 || i & 1 ? 4 : 0) + j);
+			check(c, name, a[j], b[j]);
+		}
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "k%u", i);
+		check(c, name, expected->k[i], found->k[i]);
 	}
 }
 
@@ -316,6 +346,7 @@ static void compare_fx(struct comparison *c)
 		compare_xmm(c, i);
 	for (unsigned i = 0; i < (c->test->bits == 64 ? 16 : 8); i++)
 		compare_ymm(c, i);
+	compare_zmm(c);
 }
 
 /* FXSAVE, FNSAVE and FNSTENV store the last instruction's pointers, which AMD's FXSAVE may leave out. */
@@ -343,13 +374,37 @@ static void compare_data(struct comparison *c)
 	}
 }
 
+/*
+ * Which of a masked operand's bytes alignment checking (EFLAGS.AC) looks at is each maker's own; the built-in
+ * CPU does not look.
+ */
+static bool is_ac_under_mask(const struct comparison *c)
+{
+	const bool masked = c->in ? c->in->evex_mask || (x86_rows[c->in->row].properties & X86_PROP_DENSE)
+				  : c->test->has_masks;
+
+	return masked && c->expected->vector == ORACLE_VECTOR_AC;
+}
+
+/* Under a mask, of several pages that fault either may be named, and stores before the fault may have been
+ * done. */
+static bool is_masked_fault(const struct comparison *c)
+{
+	const bool masked = c->in ? c->in->evex_mask || (x86_rows[c->in->row].properties & X86_PROP_DENSE)
+				  : c->test->has_masks;
+
+	return masked && c->expected->vector >= ORACLE_VECTOR_SS && c->expected->vector <= ORACLE_VECTOR_PF &&
+	       c->found->vector >= ORACLE_VECTOR_SS && c->found->vector <= ORACLE_VECTOR_PF;
+}
+
 bool compare_results(const struct oracle_case *test, const struct x86_insn *in,
 		     const struct oracle_result *expected, const struct oracle_result *found, FILE *out)
 {
 	struct comparison c = {
 		.test = test, .in = in, .expected = expected, .found = found, .out = out, .equal = true};
 
-	if (is_undefined_result(&c) || (expected->state.fx.mxcsr & MXCSR_MM))
+	if (is_undefined_result(&c) || (expected->state.fx.mxcsr & MXCSR_MM) || is_ac_under_mask(&c) ||
+	    is_masked_fault(&c))
 		return true;
 	compare_event(&c);
 	compare_integers(&c);

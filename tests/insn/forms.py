@@ -16,8 +16,8 @@ def mask(row, name, count):
 def form_text(index, row):
     opcode_map, first = row.opcodes[0]
     fields = {
-        'row': index, 'vex': int(row.vex), 'map': opcode_map - (insn_gen.VEX_MAP_BASE if row.vex else 0),
-        'opcode': first, 'opcode_count': len(row.opcodes), 'modrm': int(row.modrm), 'vvvv': int(bool(row.letters & set('BH'))),
+        'row': index, 'vex': int(row.vex), 'map': opcode_map - (insn_gen.EVEX_MAP_BASE if row.evex else insn_gen.VEX_MAP_BASE if row.vex else 0),
+        'opcode': first, 'opcode_count': len(row.opcodes), 'evex': int(row.evex), 'modrm': int(row.modrm), 'vvvv': int(bool(row.letters & set('BH'))),
     }
     for name, count in insn_gen.SELECTORS:
         fields[name] = mask(row, name, count)

@@ -25,17 +25,23 @@ static uint8_t pick_bit(struct random *random, unsigned mask)
 bool generate_wanted(const struct x86_row *row, uint16_t index)
 {
 	static const char *const slow_wanted[] = {
-		"fpu_d8",   "fpu_d9",        "fpu_da",        "fpu_db",    "fpu_dc",      "fpu_dd",
-		"fpu_de",   "fpu_df",        "fwait",         "emms",      "pushf",       "popf",
-		"ldmxcsr",  "stmxcsr",       "fxsave",        "fxrstor",   "maskmovq",    "maskmovdqu",
-		"push_seg", "mov_from_sreg", "cli",           "hlt",       "int3",        "into",
-		"rdfsbase", "rdgsbase",      "wrfsbase",      "wrgsbase",  "lar",         "lsl",
-		"verr",     "verw",          "arpl",          "clts",      "invd",        "wbinvd",
-		"rdmsr",    "wrmsr",         "in_imm",        "in_dx",     "out_imm",     "out_dx",
-		"ins",      "outs",          "mov_from_cr",   "mov_to_cr", "mov_from_dr", "mov_to_dr",
-		"lgdt",     "lidt",          "lldt",          "ltr",       "lmsw",        "invlpg",
-		"swapgs",   "native",        "vmaskmov",      "vgather",   "vzeroupper",  "vzeroall",
-		"vldmxcsr", "vstmxcsr",      "native_string",
+		"fpu_d8",      "fpu_d9",     "fpu_da",        "fpu_db",
+		"fpu_dc",      "fpu_dd",     "fpu_de",        "fpu_df",
+		"fwait",       "emms",       "pushf",         "popf",
+		"ldmxcsr",     "stmxcsr",    "fxsave",        "fxrstor",
+		"maskmovq",    "maskmovdqu", "push_seg",      "mov_from_sreg",
+		"cli",         "hlt",        "int3",          "into",
+		"rdfsbase",    "rdgsbase",   "wrfsbase",      "wrgsbase",
+		"lar",         "lsl",        "verr",          "verw",
+		"arpl",        "clts",       "invd",          "wbinvd",
+		"rdmsr",       "wrmsr",      "in_imm",        "in_dx",
+		"out_imm",     "out_dx",     "ins",           "outs",
+		"mov_from_cr", "mov_to_cr",  "mov_from_dr",   "mov_to_dr",
+		"lgdt",        "lidt",       "lldt",          "ltr",
+		"lmsw",        "invlpg",     "swapgs",        "native",
+		"vmaskmov",    "vgather",    "vzeroupper",    "vzeroall",
+		"vldmxcsr",    "vstmxcsr",   "native_string", "vgather_masked",
+		"vscatter",
 	};
 
 	if (row->kind != X86_ROW_SLOW)
@@ -97,11 +103,37 @@ static unsigned put_vex(struct random *random, const struct x86_decode_mode *mod
 	return 4;
 }
 
+/* Mostly a mask where the row can have one, now and then broadcast or rounding. */
+static unsigned put_evex(struct random *random, const struct x86_decode_mode *mode,
+			 const struct oracle_form *form, uint8_t *code)
+{
+	const struct x86_row *row = &x86_rows[form->row];
+	const bool wide = mode->bits == 64;
+	const unsigned high = wide ? random_below(random, 16) << 4 : 0xf0;
+	const unsigned vvvv = form->vvvv ? random_below(random, 32) | (wide ? 0 : 0x18) : 31;
+	const unsigned mask = row->mask_size && !random_one_in(random, 4) ? random_below(random, 8) : 0;
+	const bool vsib = row->properties & X86_PROP_VSIB;
+	const bool b = (row->broadcast || row->properties & (X86_PROP_ROUNDING | X86_PROP_SAE)) &&
+		       random_one_in(random, 3);
+	const bool z = (row->properties & X86_PROP_ZEROING) && mask && random_one_in(random, 2);
+
+	code[0] = 0x62;
+	code[1] = (uint8_t)(high | form->map);
+	code[2] = (uint8_t)(pick_bit(random, form->w & form->vexw & 3) << 7 | (vvvv & 15) << 3 | 4 |
+			    pick_bit(random, form->prefix));
+	code[3] = (uint8_t)(z << 7 | (b ? random_below(random, 4) : pick_bit(random, form->vexl & 7)) << 5 |
+			    b << 4 | (vsib && wide ? random_below(random, 2) << 3 : vvvv >> 1 & 8) | mask);
+	code[4] = (uint8_t)(form->opcode + random_below(random, form->opcode_count));
+	return 5;
+}
+
 static unsigned put_opcode(struct random *random, const struct x86_decode_mode *mode,
 			   const struct oracle_form *form, uint8_t *code)
 {
 	unsigned at = 0;
 
+	if (form->evex)
+		return put_evex(random, mode, form, code);
 	if (form->vex)
 		return put_vex(random, mode, form, code);
 	if (mode->bits == 64 && (form->w == 2 || form->osize == 4 || random_one_in(random, 2)))
@@ -125,6 +157,15 @@ static uint8_t make_modrm(struct random *random, const struct oracle_form *form)
 	return (uint8_t)(mod << 6 | (unsigned)pick_bit(random, form->reg) << 3 | rm);
 }
 
+/*
+ * EVEX.X with a general register in ModRM.rm is ignored; but with RSP there, AMD's Zen 5 reads what RSP was
+ * before the last push or pop.
+ */
+static bool is_stack_quirk(const struct x86_insn *in)
+{
+	return in->mod == 3 && in->rm == REG_RSP && (in->rex & 2);
+}
+
 bool generate_code(struct random *random, const struct x86_decode_mode *mode, const struct oracle_form *form,
 		   uint8_t code[X86_INSN_LEN_MAX], struct x86_insn *in)
 {
@@ -139,7 +180,8 @@ bool generate_code(struct random *random, const struct x86_decode_mode *mode, co
 		at += put_opcode(random, mode, form, code + at);
 		if (form->modrm)
 			code[at] = make_modrm(random, form);
-		if (x86_decode(mode, code, X86_INSN_LEN_MAX, in) == X86_DECODE_OK && in->row == form->row)
+		if (x86_decode(mode, code, X86_INSN_LEN_MAX, in) == X86_DECODE_OK && in->row == form->row &&
+		    !(in->encoding == X86_ENC_EVEX && is_stack_quirk(in)))
 			return true;
 	}
 	return false;
@@ -284,17 +326,45 @@ static void fill_ymm(struct random *random, struct oracle_state *state)
 			fill_vector(random, state->ymm[i]);
 }
 
+static void fill_zmm(struct random *random, struct oracle_state *state)
+{
+	memset(state->zmm_high, 0, sizeof(state->zmm_high));
+	memset(state->zmm_more, 0, sizeof(state->zmm_more));
+	memset(state->k, 0, sizeof(state->k));
+	if (!__builtin_cpu_supports("avx512f"))
+		return;
+	for (unsigned i = 0; i < 16; i++) {
+		for (unsigned j = 0; j < 2 && !random_one_in(random, 4); j++)
+			fill_vector(random, state->zmm_high[i] + 16 * j);
+		for (unsigned j = 0; j < 4; j++)
+			fill_vector(random, state->zmm_more[i] + 16 * j);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		state->k[i] = random_one_in(random, 8) ? 0 : random_u64(random);
+}
+
+static void set_element(struct oracle_state *state, unsigned reg, unsigned byte, const void *value,
+			unsigned size)
+{
+	if (reg >= 16)
+		memcpy(state->zmm_more[reg - 16] + byte, value, size);
+	else if (byte < 16)
+		memcpy(state->fx.xmm[reg] + byte, value, size);
+	else if (byte < 32)
+		memcpy(state->ymm[reg] + byte - 16, value, size);
+	else
+		memcpy(state->zmm_high[reg] + byte - 32, value, size);
+}
+
 /* Elements of a vector of indices: mostly small numbers, of either sign. */
 static void aim_indices(struct random *random, const struct x86_insn *in, struct oracle_case *test)
 {
 	const unsigned size = in->opcode & 1 ? 8 : 4;
 
-	for (unsigned i = 0; i < 16 / size; i++) {
-		const int64_t low = (int64_t)random_below(random, 128) - 64;
-		const int64_t high = (int64_t)random_below(random, 128) - 64;
+	for (unsigned i = 0; i < (in->encoding == X86_ENC_EVEX ? 64 : 32) / size; i++) {
+		const int64_t value = (int64_t)random_below(random, 128) - 64;
 
-		memcpy(test->state.fx.xmm[in->vsib] + i * size, &low, size);
-		memcpy(test->state.ymm[in->vsib] + i * size, &high, size);
+		set_element(&test->state, in->vsib, i * size, &value, size);
 	}
 }
 
@@ -474,6 +544,7 @@ void generate_state(struct random *random, struct oracle_case *test)
 	state->gs_base = ORACLE_DATA + random_below(random, ORACLE_PAGE);
 	fill_fx(random, &state->fx);
 	fill_ymm(random, state);
+	fill_zmm(random, state);
 	fill_data(random, test->data);
 }
 

@@ -12,7 +12,7 @@
 /* How a row is encoded. Bit n of a mask: the value n is possible. Made from insn.tab by forms.py. */
 struct oracle_form {
 	uint16_t row;
-	bool vex, modrm;
+	bool vex, evex, modrm;
 	bool vvvv; /* VEX.vvvv is an operand */
 	uint8_t map, opcode;
 	uint8_t opcode_count; /* 8: +r */

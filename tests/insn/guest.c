@@ -143,7 +143,7 @@ static void load_system_registers(struct x86_cpu *cpu)
 	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE;
 	cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	cpu->cr3 = GPA_PML4;
-	cpu->xcr0 = x86_has(cpu, X86_FEATURE_AVX) ? 7 : 3;
+	cpu->xcr0 = x86_has(cpu, X86_FEATURE_AVX512F) ? 0xe7 : x86_has(cpu, X86_FEATURE_AVX) ? 7 : 3;
 	cpu->gdtr.base = GDT;
 	cpu->gdtr.limit = 0x7f;
 	cpu->idtr.base = IDT;
@@ -195,6 +195,11 @@ static void load_state(struct guest *guest, const struct oracle_case *test)
 	x86_xsave_load(cpu, guest->xsave);
 	for (unsigned i = 0; i < 16; i++)
 		memcpy(cpu->zmm[i].b + 16, test->state.ymm[i], 16);
+	for (unsigned i = 0; i < 16; i++) {
+		memcpy(cpu->zmm[i].b + 32, test->state.zmm_high[i], 32);
+		memcpy(cpu->zmm[16 + i].b, test->state.zmm_more[i], 64);
+	}
+	memcpy(cpu->k, test->state.k, sizeof(cpu->k));
 	x86_eflags_set(cpu, (uint32_t)test->state.rflags | FLAG_ONE | (test->step ? FLAG_TF : 0), UINT32_MAX);
 	cpu->halted = false;
 	cpu->cr2 = 0;
@@ -226,6 +231,11 @@ static void store_result(struct guest *guest, const struct oracle_case *test, st
 	memcpy(&result->state.fx, guest->xsave, offsetof(struct oracle_fx, rest));
 	for (unsigned i = 0; i < 16; i++)
 		memcpy(result->state.ymm[i], cpu->zmm[i].b + 16, 16);
+	for (unsigned i = 0; i < 16; i++) {
+		memcpy(result->state.zmm_high[i], cpu->zmm[i].b + 32, 32);
+		memcpy(result->state.zmm_more[i], cpu->zmm[16 + i].b, 64);
+	}
+	memcpy(result->state.k, cpu->k, sizeof(cpu->k));
 	memcpy(result->data, guest->ram + GPA_DATA, ORACLE_DATA_SIZE);
 }
 
@@ -260,6 +270,7 @@ static void copy_host_leaves(struct guest *guest)
 	add_leaf(guest, 0, 0, false);
 	add_leaf(guest, 1, 0, false);
 	add_leaf(guest, 7, 0, true);
+	add_leaf(guest, 7, 1, true);
 	for (unsigned i = 0; i < 3; i++)
 		add_leaf(guest, 0xd, i, true);
 	for (uint32_t leaf = 0x80000000; leaf <= 0x80000008; leaf++)

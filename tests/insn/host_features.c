@@ -30,3 +30,11 @@ uint64_t host_xcr0(void)
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	return low | (uint64_t)high << 32;
 }
+
+uint32_t host_xstate_offset(unsigned component)
+{
+	uint32_t size, offset = 0, ignored;
+
+	__get_cpuid_count(0xd, component, &size, &offset, &ignored, &ignored);
+	return offset;
+}

@@ -20,7 +20,8 @@
 	8u /* from here on ModRM, SIB and displacement of an undefined opcode may exceed 15 bytes */
 #define DIFFERENCES_MAX 40u /* printed ones */
 #define MAP_VEX         4u  /* one-byte, 0F, 0F38, 0F3A, then the same three under VEX */
-#define MAP_COUNT       7u
+#define MAP_EVEX        7u  /* under EVEX */
+#define MAP_COUNT       10u
 
 struct length_test {
 	struct native *native;
@@ -57,8 +58,8 @@ static bool calls_kernel(const uint8_t *code)
 }
 
 /*
- * What hosts have under VEX and the table has not: the mask registers of AVX-512 (KMOVB and kin), AVX-VNNI,
- * AVX-IFMA, AMX, SHA-512 and SM3, SM4. `vex` starts at C4 or C5.
+ * What hosts have under VEX and the table has not: AVX-VNNI, AVX-IFMA, AMX, SHA-512 and SM3, SM4. `vex`
+ * starts at C4 or C5.
  */
 static bool is_foreign_vex(const uint8_t *vex)
 {
@@ -66,19 +67,26 @@ static bool is_foreign_vex(const uint8_t *vex)
 	const uint8_t opcode = vex[0] == 0xc5 ? vex[2] : vex[3];
 
 	switch (map) {
-	case 1: return (opcode >= 0x41 && opcode <= 0x4b) || (opcode >= 0x90 && opcode <= 0x99);
+	case 1: return false;
 	case 2:
 		return (opcode >= 0x48 && opcode <= 0x5e && opcode != 0x58 && opcode != 0x59 &&
 			opcode != 0x5a) ||
 		       opcode == 0x72 || (opcode >= 0xb0 && opcode <= 0xb5) || opcode >= 0xc8;
-	case 3: /* AMD's VPERMQ and VPERMPD ignore W */
-		return (opcode >= 0x30 && opcode <= 0x33) || opcode == 0xde || opcode <= 0x01;
+	case 3: /* AMD's VPERMQ and VPERMPD ignore W */ return opcode == 0xde || opcode <= 0x01;
 	}
 	return map > 3;
 }
 
+/* Likewise under EVEX: AVX-512-FP16 has maps of its own, VP2INTERSECT is F2 0F38 68. */
+static bool is_foreign_evex(const uint8_t *evex)
+{
+	const unsigned map = evex[1] & 7;
+
+	return map > 3 || (map == 2 && evex[4] == 0x68);
+}
+
 /*
- * Instructions that hosts have and the table does not: AVX-512, XOP and TBM, 3DNow!, SSE4A, and what lives in
+ * Instructions that hosts have and the table does not: XOP and TBM, 3DNow!, SSE4A, and what lives in
  * corners of the 0F map.
  */
 static bool is_foreign(const struct x86_decode_mode *mode, const uint8_t *code, const struct x86_insn *in)
@@ -91,8 +99,8 @@ static bool is_foreign(const struct x86_decode_mode *mode, const uint8_t *code, 
 		at++;
 	if (code[at] == 0x8f && (code[at + 1] & 0x1f) >= 8)
 		return true;
-	if (code[at] == 0x62)
-		return mode->bits == 64 || code[at + 1] >= 0xc0;
+	if (code[at] == 0x62 && (mode->bits == 64 || code[at + 1] >= 0xc0))
+		return is_foreign_evex(code + at);
 	if ((code[at] & 0xfe) == 0xc4 && (mode->bits == 64 || code[at + 1] >= 0xc0))
 		return is_foreign_vex(code + at);
 	if (code[at] != 0x0f)
@@ -220,6 +228,23 @@ static void put_vex(struct random *random, unsigned map, uint8_t opcode, uint8_t
 	code[3] = opcode;
 }
 
+/* Mostly with the bits that are fixed as they must be, and without what few instructions have. */
+static void put_evex(struct random *random, unsigned map, uint8_t opcode, uint8_t *code)
+{
+	code[0] = 0x62;
+	code[1] = (uint8_t)((random_u64(random) & (random_one_in(random, 16) ? 0xf8 : 0xf0)) | map);
+	code[2] = (uint8_t)(random_u64(random) | (random_one_in(random, 16) ? 0 : 4) |
+			    (random_one_in(random, 4) ? 0 : 0x78));
+	code[3] = (uint8_t)random_u64(random);
+	if (!random_one_in(random, 3))
+		code[3] |= 8;
+	if (!random_one_in(random, 3))
+		code[3] &= 0x6f;
+	if (random_one_in(random, 3))
+		code[3] &= 0xf8;
+	code[4] = opcode;
+}
+
 /* Legacy prefixes in any number and order, REX sometimes, then the opcode and random bytes. */
 static void make_code(struct random *random, unsigned map, uint8_t opcode, uint8_t code[X86_INSN_LEN_MAX])
 {
@@ -237,6 +262,10 @@ static void make_code(struct random *random, unsigned map, uint8_t opcode, uint8
 		code[i] = prefixes[random_below(random, sizeof(prefixes))];
 	if (random_one_in(random, map >= MAP_VEX ? 20 : 3))
 		code[at++] = (uint8_t)(0x40 | random_below(random, 16));
+	if (map >= MAP_EVEX) {
+		put_evex(random, map - MAP_EVEX + 1, opcode, code + at);
+		return;
+	}
 	if (map >= MAP_VEX) {
 		put_vex(random, map - MAP_VEX + 1, opcode, code + at);
 		return;

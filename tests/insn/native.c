@@ -36,6 +36,7 @@
 #define XSTATE_FP_SSE  3u
 #define XSTATE_AVX     4u
 #define XSTATE_AVX_AT  576u
+#define XSTATE_AVX512  0xe0u /* mask registers, upper halves, upper registers: 5, 6, 7 */
 
 enum phase { PHASE_IDLE, PHASE_ENTER, PHASE_RUN };
 
@@ -44,7 +45,8 @@ struct native {
 	const struct oracle_case *test;
 	struct oracle_result *result;
 	uint64_t host_fs, host_gs;
-	uint64_t components; /* XSTATE_AVX: the host has it */
+	uint64_t components; /* XSTATE_AVX, XSTATE_AVX512: the host has it */
+	uint32_t at[8];      /* offsets of the latter in the frame */
 	gregset_t host;      /* registers of native_run */
 	void *alt_stack;
 	uint8_t *data, *ro, *code;
@@ -117,6 +119,11 @@ static void frame_load(struct native *native, ucontext_t *uc)
 	*(uint64_t *)(void *)(fx + XSTATE_BV) |= XSTATE_FP_SSE | native->components;
 	if (native->components & XSTATE_AVX)
 		copy(fx + XSTATE_AVX_AT, test->state.ymm, sizeof(test->state.ymm));
+	if (native->components & XSTATE_AVX512) {
+		copy(fx + native->at[5], test->state.k, sizeof(test->state.k));
+		copy(fx + native->at[6], test->state.zmm_high, sizeof(test->state.zmm_high));
+		copy(fx + native->at[7], test->state.zmm_more, sizeof(test->state.zmm_more));
+	}
 	if (test->bits == 64) {
 		set_base(ARCH_SET_GS, test->state.gs_base);
 		set_base(ARCH_SET_FS, test->state.fs_base);
@@ -126,11 +133,14 @@ static void frame_load(struct native *native, ucontext_t *uc)
 /* A component in its initial state is not in the image. */
 static void frame_store_vectors(struct native *native, const uint8_t *fx)
 {
-	static const uint8_t zeros[sizeof(((struct oracle_state *)0)->ymm)];
+	static const uint8_t zeros[sizeof(((struct oracle_state *)0)->zmm_more)];
 	const uint64_t present = *(const uint64_t *)(const void *)(fx + XSTATE_BV) & native->components;
 	struct oracle_state *state = &native->result->state;
 
 	copy(state->ymm, present & XSTATE_AVX ? fx + XSTATE_AVX_AT : zeros, sizeof(state->ymm));
+	copy(state->k, present & 0x20 ? fx + native->at[5] : zeros, sizeof(state->k));
+	copy(state->zmm_high, present & 0x40 ? fx + native->at[6] : zeros, sizeof(state->zmm_high));
+	copy(state->zmm_more, present & 0x80 ? fx + native->at[7] : zeros, sizeof(state->zmm_more));
 }
 
 static void frame_store(struct native *native, ucontext_t *uc)
@@ -299,7 +309,9 @@ struct native *native_open(void)
 	if (!native)
 		return NULL;
 	native_current = native;
-	native->components = host_xcr0() & XSTATE_AVX;
+	native->components = host_xcr0() & (XSTATE_AVX | XSTATE_AVX512);
+	for (unsigned i = 5; i < 8; i++)
+		native->at[i] = host_xstate_offset(i);
 	native->host_fs = get_base(ARCH_GET_FS);
 	native->host_gs = get_base(ARCH_GET_GS);
 	native->data = map_at(ORACLE_DATA, ORACLE_DATA_SIZE, PROT_READ | PROT_WRITE);

@@ -32,6 +32,7 @@
 #define ORACLE_VECTOR_SS   12
 #define ORACLE_VECTOR_GP   13
 #define ORACLE_VECTOR_PF   14
+#define ORACLE_VECTOR_AC   17
 #define ORACLE_VECTOR_XM   19
 #define ORACLE_VECTOR_HANG 255 /* no exception in a long time */
 
@@ -49,8 +50,11 @@ struct oracle_fx {
 
 struct oracle_state {
 	struct oracle_fx fx;
-	uint8_t ymm[16][16]; /* upper halves; zero where the host has none */
-	uint64_t r[16];      /* in the order of their encoding */
+	uint8_t ymm[16][16];      /* upper halves; zero where the host has none, as what follows */
+	uint8_t zmm_high[16][32]; /* upper halves of ZMM0 to ZMM15 */
+	uint8_t zmm_more[16][64]; /* ZMM16 to ZMM31 */
+	uint64_t k[8];
+	uint64_t r[16]; /* in the order of their encoding */
 	uint64_t rip, rflags;
 	uint64_t fs_base, gs_base; /* 64-bit experiments only */
 };
@@ -60,6 +64,7 @@ struct oracle_case {
 	bool step;    /* RFLAGS.TF: one instruction; else runs until an exception, the last byte is INT3 */
 	uint8_t code[ORACLE_CODE_MAX];
 	unsigned code_size;
+	bool has_masks;                 /* of a sequence: EVEX masks or VEX ones are among its instructions */
 	uint32_t undefined_flags;       /* of a sequence: what its instructions leave undefined */
 	struct oracle_state state;      /* rip: where the code is placed */
 	uint8_t data[ORACLE_DATA_SIZE]; /* what DATA holds */

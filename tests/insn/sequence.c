@@ -85,6 +85,7 @@ static bool add_insn(struct sequence *s)
 		s->undefined &= ~row->flags_written;
 	s->undefined |= row->flags_undefined;
 	s->test->undefined_flags |= row->flags_undefined;
+	s->test->has_masks |= placed->in.encoding == X86_ENC_EVEX;
 	return true;
 }
 
@@ -137,6 +138,7 @@ void sequence_generate(struct random *random, const struct x86_decode_mode *mode
 
 	test->code_size = 0;
 	test->undefined_flags = 0;
+	test->has_masks = false;
 	while (s.count < wanted) {
 		const bool jumps = s.count && random_one_in(random, 3);
 		const unsigned jump = jumps ? add_jump(&s) : 0, start = test->code_size;
