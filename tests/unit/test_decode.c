@@ -315,13 +315,42 @@ static void test_reserved(void **state)
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x1f, 0x44, 0x00, 0x00), X86_DECODE_OK);
 	assert_int_equal(in.len, 5);
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x0b), X86_DECODE_UD);
-	assert_int_equal(DECODE(64, &in, 0x0f, 0x01, 0xc1), X86_DECODE_UD);                   /* VMCALL */
-	assert_int_equal(DECODE(64, &in, 0x8e, 0xc8), X86_DECODE_UD);                         /* MOV CS */
-	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0xc8), X86_DECODE_UD);                   /* CR1 */
-	assert_int_equal(DECODE(64, &in, 0x44, 0x0f, 0x20, 0xc0), X86_DECODE_OK);             /* CR8 */
-	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1), X86_DECODE_UD); /* EVEX */
+	assert_int_equal(DECODE(64, &in, 0x0f, 0x01, 0xc1), X86_DECODE_UD);       /* VMCALL */
+	assert_int_equal(DECODE(64, &in, 0x8e, 0xc8), X86_DECODE_UD);             /* MOV CS */
+	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0xc8), X86_DECODE_UD);       /* CR1 */
+	assert_int_equal(DECODE(64, &in, 0x44, 0x0f, 0x20, 0xc0), X86_DECODE_OK); /* CR8 */
 	assert_int_equal(DECODE(64, &in, 0x0f, 0x20, 0x04), X86_DECODE_OK); /* ModRM.mod does not count */
 	assert_int_equal(in.len, 3);
+}
+
+/* vaddps: masks, zeroing, broadcast with a compressed displacement, rounding; and what is none. */
+static void test_evex(void **state)
+{
+	struct x86_insn in;
+
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1), X86_DECODE_OK);
+	assert_int_equal(in.encoding, X86_ENC_EVEX);
+	assert_int_equal(in.vex_l, 2);
+	assert_int_equal(DECODE(64, &in, 0x62, 0x81, 0x04, 0xa5, 0x58, 0xf8), X86_DECODE_OK);
+	assert_int_equal(in.reg, 23);
+	assert_int_equal(in.vex_vvvv, 31);
+	assert_int_equal(in.rm, 24);
+	assert_int_equal(in.evex_mask, 5);
+	assert_true(in.evex_z);
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x48, 0x58, 0x40, 0x02), X86_DECODE_OK);
+	assert_int_equal(in.disp, 128); /* in units of the operand */
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x58, 0x58, 0x40, 0xfe), X86_DECODE_OK);
+	assert_int_equal(in.disp, -8); /* of the element that is broadcast */
+	assert_int_equal(x86_insn_mem_size(&in), 4);
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x78, 0x58, 0xc1), X86_DECODE_OK);
+	assert_int_equal(in.evex_rounding, 3);
+	assert_int_equal(in.vex_l, 2);
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0xc8, 0x58, 0xc1),
+			 X86_DECODE_UD); /* z without mask */
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x78, 0x48, 0x58, 0xc1), X86_DECODE_UD); /* fixed bit */
+	assert_int_equal(DECODE(64, &in, 0x62, 0xf1, 0x7c, 0x68, 0x58, 0xc1), X86_DECODE_UD); /* no length */
+	assert_int_equal(DECODE(64, &in, 0x66, 0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1), X86_DECODE_UD);
+	assert_int_equal(DECODE(32, &in, 0x62, 0x08), X86_DECODE_OK); /* BOUND */
 }
 
 /* Every row leads to a function or says that it is undefined, and its flags are consistent. */
@@ -371,14 +400,23 @@ static void test_any_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_operand_size),    cmocka_unit_test(test_rex),
-		cmocka_unit_test(test_prefix_priority), cmocka_unit_test(test_segments),
-		cmocka_unit_test(test_addresses),       cmocka_unit_test(test_immediates),
-		cmocka_unit_test(test_near_branches),   cmocka_unit_test(test_lock),
-		cmocka_unit_test(test_length_limit),    cmocka_unit_test(test_modes),
-		cmocka_unit_test(test_real_mode),       cmocka_unit_test(test_vex),
-		cmocka_unit_test(test_features),        cmocka_unit_test(test_reserved),
-		cmocka_unit_test(test_rows_are_bound),  cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_operand_size),
+		cmocka_unit_test(test_rex),
+		cmocka_unit_test(test_prefix_priority),
+		cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_immediates),
+		cmocka_unit_test(test_near_branches),
+		cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_length_limit),
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_real_mode),
+		cmocka_unit_test(test_vex),
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_reserved),
+		cmocka_unit_test(test_evex),
+		cmocka_unit_test(test_rows_are_bound),
+		cmocka_unit_test(test_any_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,3 +291,16 @@ void x86_trace_line(const struct x86_cpu *cpu, const char *format, ...)
 void x86_trace_end(const struct x86_cpu *cpu)
 {
 }
+
+void flat_enter_long_mode(struct flat *flat, unsigned cpl)
+{
+	struct x86_cpu *cpu = &flat->cpu;
+
+	cpu->cr0 |= CR0_PE | CR0_PG;
+	cpu->cr4 |= CR4_PAE;
+	cpu->efer = EFER_LME | EFER_LMA | EFER_SCE;
+	cpu->seg[SEG_CS] = x86_segment_flat(0x10 | cpl, true, true, cpl);
+	cpu->seg[SEG_SS] = x86_segment_flat(0x18 | cpl, false, false, cpl);
+	cpu->cpl = cpl;
+	x86_mode_changed(cpu);
+}

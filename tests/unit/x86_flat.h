@@ -41,3 +41,6 @@ uint64_t flat_descriptor(uint32_t base, uint32_t limit, uint16_t attributes);
 uint64_t flat_gate(uint16_t selector, uint32_t offset, uint8_t access, unsigned count);
 void flat_put(struct flat *flat, uint64_t at, uint64_t value, unsigned size_bytes);
 uint64_t flat_get(const struct flat *flat, uint64_t at, unsigned size_bytes);
+
+/* 64-bit mode at this privilege, without page tables. */
+void flat_enter_long_mode(struct flat *flat, unsigned cpl);
