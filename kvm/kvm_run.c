@@ -95,32 +95,6 @@ static bool kvm_vcpu_take(struct accel_vcpu *vcpu, uint32_t attention)
 	return atomic_fetch_and(&vcpu->attention, ~attention) & attention;
 }
 
-/*
- * INIT first: it clears what was on its way. A start-up is for those who wait for it. With KVM's own local
- * APICs both come only from an accelerator that had the CPU before, and had not yet carried them out.
- */
-static int kvm_vcpu_take_signals(struct accel_vcpu *vcpu, struct err *err)
-{
-	int code = 0;
-
-	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_INIT))
-		code = kvm_reset(vcpu, err);
-	if (code == 0 && kvm_vcpu_take(vcpu, KVM_ATTENTION_SIPI) &&
-	    kvm_state_activity(vcpu) == X86_MP_WAIT_FOR_SIPI)
-		code = kvm_reset_startup(vcpu, atomic_load(&vcpu->sipi_vector), err);
-	if (code < 0 || vcpu->mp_state == X86_MP_WAIT_FOR_SIPI)
-		return code;
-	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_NMI)) {
-		vcpu->mp_state = X86_MP_RUNNABLE;
-		if (ioctl(vcpu->fd, KVM_NMI) < 0)
-			return err_set_errno(err, -errno, "kvm: KVM_NMI");
-	}
-	/* A KVM without SMM has no handler to run, as a board without firmware has none. */
-	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_SMI) && ioctl(vcpu->fd, KVM_SMI) == 0)
-		vcpu->mp_state = X86_MP_RUNNABLE;
-	return 0;
-}
-
 /* Gives KVM the interrupt that it can take now, or asks to be told when it can. */
 static int kvm_vcpu_prepare_interrupt(struct accel_vcpu *vcpu, struct err *err)
 {
@@ -188,6 +162,53 @@ static int kvm_vcpu_enter(struct accel_vcpu *vcpu, uint32_t seen)
 	kvm_vcpu_take_cr8(vcpu);
 	kvm_coalesced_drain(vcpu);
 	return code;
+}
+
+/*
+ * INIT and start-up come between two instructions. KVM finishes one whose access was answered at the next
+ * KVM_RUN: with what is waiting in `attention` that does just this, and comes back. An access may have a
+ * second half.
+ */
+static int kvm_vcpu_finish_access(struct accel_vcpu *vcpu, struct err *err)
+{
+	enum accel_exit why;
+	int code;
+
+	do
+		code = kvm_vcpu_enter(vcpu, 0);
+	while (code == 0 && kvm_exit_handle(vcpu, &why, err));
+	if (code == 0 || code == -EINTR || code == -EAGAIN)
+		return 0;
+	kvm_exit_error(vcpu, code, err);
+	return code;
+}
+
+/*
+ * INIT first: it clears what was on its way. A start-up is for those who wait for it. With KVM's own local
+ * APICs both come only from an accelerator that had the CPU before, and had not yet carried them out.
+ */
+static int kvm_vcpu_take_signals(struct accel_vcpu *vcpu, struct err *err)
+{
+	int code = 0;
+
+	if (atomic_load(&vcpu->attention) & (KVM_ATTENTION_INIT | KVM_ATTENTION_SIPI))
+		code = kvm_vcpu_finish_access(vcpu, err);
+	if (code == 0 && kvm_vcpu_take(vcpu, KVM_ATTENTION_INIT))
+		code = kvm_reset(vcpu, err);
+	if (code == 0 && kvm_vcpu_take(vcpu, KVM_ATTENTION_SIPI) &&
+	    kvm_state_activity(vcpu) == X86_MP_WAIT_FOR_SIPI)
+		code = kvm_reset_startup(vcpu, atomic_load(&vcpu->sipi_vector), err);
+	if (code < 0 || vcpu->mp_state == X86_MP_WAIT_FOR_SIPI)
+		return code;
+	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_NMI)) {
+		vcpu->mp_state = X86_MP_RUNNABLE;
+		if (ioctl(vcpu->fd, KVM_NMI) < 0)
+			return err_set_errno(err, -errno, "kvm: KVM_NMI");
+	}
+	/* A KVM without SMM has no handler to run, as a board without firmware has none. */
+	if (kvm_vcpu_take(vcpu, KVM_ATTENTION_SMI) && ioctl(vcpu->fd, KVM_SMI) == 0)
+		vcpu->mp_state = X86_MP_RUNNABLE;
+	return 0;
 }
 
 /* True: the guest may be entered. Else *why. */

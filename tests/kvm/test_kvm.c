@@ -353,6 +353,43 @@ static void test_calibration_speaks(void **state)
 	assert_true(code == 0 ? finding[0] : err.message[0]);
 }
 
+/* The access of the instruction that an INIT comes after. */
+static uint64_t read_and_start_anew(void *opaque, unsigned cpu, uint64_t gpa, unsigned size_bytes)
+{
+	struct rig *rig = opaque;
+
+	kvm_accel_ops.vcpu_init(rig->vcpu[1]);
+	kvm_accel_ops.vcpu_startup(rig->vcpu[1], (AP_GPA >> 12) + 1);
+	return 0x5a5a;
+}
+
+/* An instruction that waits for its memory's answer ends before the INIT, and not in what runs after it. */
+static void test_an_init_waits_for_the_access(void **state)
+{
+	/* mov ax,0xffff; mov ds,ax; mov ax,[0x50] (behind RAM); out 0x10,al; out 0x11,al; hlt */
+	static const uint8_t code[] = {0xb8, 0xff, 0xff, 0x8e, 0xd8, 0xa1, 0x50,
+				       0x00, 0xe6, 0x10, 0xe6, 0x11, 0xf4};
+	/* nop; nop; out 0x10,al; out 0x11,al; hlt */
+	static const uint8_t anew[] = {0x90, 0x90, 0xe6, 0x10, 0xe6, 0x11, 0xf4};
+	struct err err = {0};
+	struct rig *rig;
+
+	need_kvm();
+	rig = rig_create(2);
+	rig->host.mmio_read = read_and_start_anew;
+	rig_code(rig, AP_GPA, code, sizeof(code));
+	rig_code(rig, AP_GPA + 0x1000, anew, sizeof(anew));
+	kvm_accel_ops.vcpu_init(rig->vcpu[1]);
+	kvm_accel_ops.vcpu_startup(rig->vcpu[1], AP_GPA >> 12);
+	while (!atomic_load(&rig->done)) {
+		if (kvm_accel_ops.vcpu_run(rig->vcpu[1], &err) == ACCEL_EXIT_FAILED)
+			fail_msg("%s", err.message);
+	}
+	assert_int_equal(rig->log_count, 2);
+	expect_access(rig, 0, (struct access){false, true, DATA_PORT, 0, 1, 1});
+	rig_destroy(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_memory_comes_and_goes),
 		cmocka_unit_test(test_calibration_speaks),
+		cmocka_unit_test(test_an_init_waits_for_the_access),
 	};
 
 	return cmocka_run_group_tests_name("kvm", tests, NULL, NULL);
