@@ -14,6 +14,7 @@
 #include "api/vm.h"
 #include "vmm/base/err.h"
 #include "vmm/base/text.h"
+#include "vmm/machine/control.h"
 
 #define CONFIGURE_CMDLINE_MAX 2048 /* Firecracker's; longer ones are refused */
 #define CONFIGURE_BOOT_ARGS                                                                                  \
@@ -368,5 +369,27 @@ int api_vm_configure(const struct api_vm *vm, struct machine_config *config, str
 	code = machine_config_check(config, err);
 	if (code < 0)
 		machine_config_free(config);
+	return code;
+}
+
+int api_vm_plug_drive(struct api_vm *vm, struct drive *body, struct err *err)
+{
+	struct machine_config config = {0};
+	int code = configure_drive(&config, body, err);
+
+	if (code == 0)
+		code = machine_plug_disk(vm->machine, config.disks.item, err);
+	option_free(machine_options, &config);
+	return code;
+}
+
+int api_vm_plug_net(struct api_vm *vm, struct net_body *body, struct err *err)
+{
+	struct machine_config config = {0};
+	int code = configure_net(vm, &config, body, err);
+
+	if (code == 0)
+		code = machine_plug_net(vm->machine, config.net.item, err);
+	option_free(machine_options, &config);
 	return code;
 }

@@ -69,16 +69,6 @@ static void device_note_limiter(struct rate_limiter_body **slot, struct rate_lim
 
 /* --- drives */
 
-void api_put_drive(struct api_vm *vm, const struct api_request *request, struct api_answer *answer)
-{
-	struct err err = {0};
-
-	if (vm->machine)
-		device_fail_plug(vm, answer, "Drive config");
-	else if (api_vm_set_drive(vm, request->body, &err) < 0)
-		api_fail(answer, "%s", err.message);
-}
-
 /* The drive of this id, and its place among the machine's disks; NULL: there is none. */
 static struct drive *device_find_drive(const struct api_vm *vm, const char *id, size_t *index)
 {
@@ -91,6 +81,36 @@ static struct drive *device_find_drive(const struct api_vm *vm, const char *id, 
 		*index += !drives[i].socket;
 	}
 	return NULL;
+}
+
+static void device_plug_drive(struct api_vm *vm, struct drive *body, struct api_answer *answer)
+{
+	struct err err = {0};
+	size_t index;
+
+	if (!vm->settings.pci)
+		api_fail(answer, "Drive config error: PCI is not enabled");
+	else if (device_find_drive(vm, body->drive_id, &index))
+		api_fail(answer, "Drive config error: Device ID in use");
+	else if (body->is_root_device || !body->path_on_host)
+		api_fail(answer,
+			 "Drive config error: Only a file that is not the root device can be plugged in");
+	else if (api_vm_plug_drive(vm, body, &err) < 0)
+		api_fail(answer, "Drive config error: %s", err.message);
+	else if (api_vm_set_drive(vm, body, &err) < 0)
+		api_fail(answer, "%s", err.message);
+	else
+		vm->has_plugged = true;
+}
+
+void api_put_drive(struct api_vm *vm, const struct api_request *request, struct api_answer *answer)
+{
+	struct err err = {0};
+
+	if (vm->machine)
+		device_plug_drive(vm, request->body, answer);
+	else if (api_vm_set_drive(vm, request->body, &err) < 0)
+		api_fail(answer, "%s", err.message);
 }
 
 static int device_change_drive_path(struct api_vm *vm, struct drive *drive, size_t index,
@@ -148,25 +168,72 @@ void api_patch_drive(struct api_vm *vm, const struct api_request *request, struc
 
 void api_delete_drive(struct api_vm *vm, const struct api_request *request, struct api_answer *answer)
 {
+	struct err err = {0};
 	size_t index;
 	const struct drive *drive = device_find_drive(vm, request->id, &index);
 
-	if (vm->settings.pci && !drive)
+	if (!vm->settings.pci)
+		api_fail(answer, "Drive config error: PCI is not enabled");
+	else if (!drive || drive->socket)
 		api_fail(answer, "Drive config error: Device not found");
-	else if (vm->settings.pci && drive->is_root_device)
+	else if (drive->is_root_device)
 		api_fail(answer, "Drive config error: Cannot unplug root device");
-	else
-		device_fail_plug(vm, answer, "Drive config");
+	else if (machine_unplug_disk(vm->machine, index, &err) < 0)
+		api_fail(answer, "Drive config error: %s", err.message);
+	if (answer->status)
+		return;
+	api_vm_drop_drive(vm, (size_t)(drive - (const struct drive *)vm->config.drives.item));
+	vm->has_plugged = true;
 }
 
 /* --- network cards */
+
+/* Its place among the cards; the count: there is none. */
+static size_t device_find_net(const struct api_vm *vm, const char *id)
+{
+	const struct net_body *nets = vm->config.nets.item;
+	size_t index = 0;
+
+	while (index < vm->config.nets.count && strcmp(nets[index].iface_id, id) != 0)
+		index++;
+	return index;
+}
+
+/* The card that the configuration has got last. */
+static void device_plug_listed_net(struct api_vm *vm, struct api_answer *answer)
+{
+	size_t last = vm->config.nets.count - 1;
+	struct err err = {0};
+
+	if (api_vm_plug_net(vm, (struct net_body *)vm->config.nets.item + last, &err) < 0) {
+		api_fail(answer, "Network config error: %s", err.message);
+		api_vm_drop_net(vm, last);
+		return;
+	}
+	vm->has_plugged = true;
+}
+
+static void device_plug_net(struct api_vm *vm, struct net_body *body, struct api_answer *answer)
+{
+	struct err err = {0};
+
+	if (!vm->settings.pci)
+		api_fail(answer, "Network config error: PCI is not enabled");
+	else if (device_find_net(vm, body->iface_id) < vm->config.nets.count)
+		api_fail(answer, "Network config error: Device ID in use");
+	/* Checked and listed first: a tap that is in use cannot be tried any more. */
+	else if (api_vm_set_net(vm, body, &err) < 0)
+		api_fail(answer, "%s", err.message);
+	else
+		device_plug_listed_net(vm, answer);
+}
 
 void api_put_net(struct api_vm *vm, const struct api_request *request, struct api_answer *answer)
 {
 	struct err err = {0};
 
 	if (vm->machine)
-		device_fail_plug(vm, answer, "Network config");
+		device_plug_net(vm, request->body, answer);
 	else if (api_vm_set_net(vm, request->body, &err) < 0)
 		api_fail(answer, "%s", err.message);
 }
@@ -201,7 +268,19 @@ void api_patch_net(struct api_vm *vm, const struct api_request *request, struct 
 
 void api_delete_net(struct api_vm *vm, const struct api_request *request, struct api_answer *answer)
 {
-	device_fail_plug(vm, answer, "Network config");
+	size_t index = device_find_net(vm, request->id);
+	struct err err = {0};
+
+	if (!vm->settings.pci)
+		api_fail(answer, "Network config error: PCI is not enabled");
+	else if (index == vm->config.nets.count)
+		api_fail(answer, "Network config error: Device not found");
+	else if (machine_unplug_net(vm->machine, index, &err) < 0)
+		api_fail(answer, "Network config error: %s", err.message);
+	if (answer->status)
+		return;
+	api_vm_drop_net(vm, index);
+	vm->has_plugged = true;
 }
 
 /* --- persistent memory */

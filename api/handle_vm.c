@@ -155,6 +155,12 @@ void api_put_snapshot_create(struct api_vm *vm, const struct api_request *reques
 	uint64_t start_ns = clock_monotonic_ns();
 	struct err err = {0};
 
+	if (vm->has_plugged) {
+		api_fail(answer,
+			 "Create snapshot error: Devices were plugged or unplugged while the guest ran, and "
+			 "where they lie cannot be saved.");
+		return;
+	}
 	if (machine_snapshot_create(vm->machine, &target, &err) < 0) {
 		api_fail(answer, "Create snapshot error: %s", err.message);
 		return;

@@ -48,6 +48,7 @@ struct api_vm {
 	bool is_dirty;           /* something was configured that forbids to load a snapshot */
 	struct machine *machine; /* NULL before the start */
 	bool is_borrowed;        /* the machine is somebody else's */
+	bool has_plugged; /* devices came or went: where they lie is in no configuration */
 	bool load_failed;        /* the process ends with the answer */
 	bool is_stopped;         /* the process ends before there was a machine */
 	struct loop *loop;       /* that the VM is served on now */
@@ -75,6 +76,9 @@ void api_vm_tell(struct api_vm *vm, const char *event);
 
 /* The machine's configuration as it stands: owned by the caller (machine_config_free). 0 or -errno. */
 int api_vm_configure(const struct api_vm *vm, struct machine_config *config, struct err *err);
+/* A drive or a card for the machine that runs, or away from it. Messages are the whole fault_message. */
+int api_vm_plug_drive(struct api_vm *vm, struct drive *body, struct err *err);
+int api_vm_plug_net(struct api_vm *vm, struct net_body *body, struct err *err);
 /* The same without the check that it makes a machine. */
 int api_vm_configure_unchecked(const struct api_vm *vm, struct machine_config *config, struct err *err);
 /* What the client calls the machine's device of this id: "disk0" is a drive's name. Borrowed. */
@@ -98,6 +102,9 @@ int api_vm_patch_machine(struct api_vm *vm, struct machine_body *body, struct er
 int api_vm_set_drive(struct api_vm *vm, struct drive *body, struct err *err);
 int api_vm_set_pmem(struct api_vm *vm, struct pmem_body *body, struct err *err);
 int api_vm_set_net(struct api_vm *vm, struct net_body *body, struct err *err);
+/* Takes it out of the lists. */
+void api_vm_drop_drive(struct api_vm *vm, size_t index);
+void api_vm_drop_net(struct api_vm *vm, size_t index);
 int api_vm_set_vsock(struct api_vm *vm, struct vsock_body *body, struct err *err);
 int api_vm_set_entropy(struct api_vm *vm, struct entropy_body *body, struct err *err);
 int api_vm_set_balloon(struct api_vm *vm, struct balloon_body *body, struct err *err);

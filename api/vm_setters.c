@@ -72,6 +72,25 @@ static int vm_keep_item(const struct body *type, struct body_list *list, size_t 
 	return 0;
 }
 
+static void vm_drop_item(const struct body *type, struct body_list *list, size_t index)
+{
+	char *item = (char *)list->item + index * type->size;
+
+	body_clear(type, item);
+	list->count--;
+	memmove(item, item + type->size, (list->count - index) * type->size);
+}
+
+void api_vm_drop_drive(struct api_vm *vm, size_t index)
+{
+	vm_drop_item(&drive_type, &vm->config.drives, index);
+}
+
+void api_vm_drop_net(struct api_vm *vm, size_t index)
+{
+	vm_drop_item(&net_type, &vm->config.nets, index);
+}
+
 /* 0 when the file opens, else -errno. */
 static int vm_try_open(const char *path, int flags)
 {

@@ -241,3 +241,46 @@ def test_a_guest_reads_its_metadata(vm):
     vm.wait_for_output("all-read")
     assert 'is i-1, {"x":"y"}' in vm.output()
     assert "i-1i-1i-1i-1" in vm.output()
+
+
+def test_drives_come_and_go_on_pci(make):
+    vm = make("--enable-pci")
+    first, second = vm.file("first", 1 << 20), vm.file("second", 1 << 20)
+    vm.configure()
+    vm.do("PUT", "/drives/a", {"drive_id": "a", "is_root_device": True, "path_on_host": first})
+    vm.do("PUT", "/actions", {"action_type": "InstanceStart"})
+    other = {"drive_id": "b", "is_root_device": False, "path_on_host": second}
+    before = None
+    for _ in range(40):  # more often than there are slots
+        vm.do("PUT", "/drives/b", other)
+        assert [drive["drive_id"] for drive in vm.get("/vm/config")["drives"]] == ["a", "b"]
+        vm.do("PATCH", "/drives/b", {"drive_id": "b", "rate_limiter": {"ops": BUCKET}})
+        vm.do("DELETE", "/drives/b")
+        before = before or vm.descriptors()
+    assert vm.descriptors() == before
+    assert len(vm.get("/vmmctl/config")["disks"]) == 1
+    vm.do("PUT", "/drives/b", other)
+    vm.refuse("PUT", "/drives/b", other, "Drive config error: Device ID in use")
+    vm.refuse("DELETE", "/drives/a", None, "Drive config error: Cannot unplug root device")
+    vm.refuse("DELETE", "/drives/x", None, "Drive config error: Device not found")
+    answer = vm.ask("PUT", "/drives/c", {"drive_id": "c", "is_root_device": False, "path_on_host": "none"})
+    assert answer.status == 400 and "No such file" in answer.fault
+    assert len(vm.get("/vmmctl/config")["disks"]) == 2
+    vm.do("PATCH", "/vm", {"state": "Paused"})
+    answer = vm.ask("PUT", "/snapshot/create", {"snapshot_path": "s", "mem_file_path": "m"})
+    assert answer.status == 400 and "plugged" in answer.fault
+    vm.do("PATCH", "/vm", {"state": "Resumed"})
+    assert vm.get("/")["state"] == "Running"
+
+
+@pytest.mark.skipif(not can_make_taps(), reason="interfaces are made by root")
+def test_cards_come_and_go_on_pci(make):
+    vm = make("--enable-pci")
+    vm.start()
+    card = {"iface_id": "n", "host_dev_name": f"vmt{os.getpid() % 100000}"}
+    for _ in range(3):
+        vm.do("PUT", "/network-interfaces/n", card)
+        assert vm.get("/vm/config")["network-interfaces"][0]["iface_id"] == "n"
+        vm.do("DELETE", "/network-interfaces/n")
+    assert vm.get("/vm/config")["network-interfaces"] == []
+    vm.refuse("DELETE", "/network-interfaces/n", None, "Network config error: Device not found")

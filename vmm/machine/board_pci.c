@@ -94,7 +94,14 @@ void machine_confadd_write(void *opaque, uint32_t value)
 		pci_host_address_write(machine->pci_host, value);
 }
 
+/* A slot's line is made once, whatever comes and goes there. */
 int machine_pci_line(struct machine *machine, unsigned slot, struct irq_line *line, struct err *err)
 {
-	return machine_irq_line(machine, board_pci_gsis[slot % BOARD_PCI_GSI_COUNT], line, err);
+	struct irq_line *kept = &machine->pci_line[slot % MACHINE_PCI_SLOTS];
+	int code = 0;
+
+	if (!kept->set)
+		code = machine_irq_line(machine, board_pci_gsis[slot % BOARD_PCI_GSI_COUNT], kept, err);
+	*line = *kept;
+	return code;
 }

@@ -5,6 +5,7 @@
  * own, virtio_*.c.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "devices/pci/host.h"
 #include "devices/virtio/mmio.h"
@@ -59,18 +60,45 @@ static int virtio_add_pci(struct machine *machine, struct virtio_device *virtio,
 int machine_add_virtio(struct machine *machine, struct device *device, struct err *err)
 {
 	struct virtio_device *virtio = (struct virtio_device *)device;
-	unsigned slot = machine->virtio_count;
+	unsigned slot = 0;
 	int code = machine_keep_device(machine, device, err);
 
 	if (code < 0)
 		return code;
+	while (slot < VIRTIO_SLOTS && (machine->virtio_slots >> slot & 1))
+		slot++;
 	if (slot == VIRTIO_SLOTS)
 		return err_set(err, -ENOSPC, "the board has room for %d virtio devices", VIRTIO_SLOTS);
-	machine->virtio_count++;
+	machine->virtio_slots |= 1u << slot;
+	machine->virtio_slot = slot;
 	if (machine->config.virtio_ring == VIRTIO_RING_PACKED && !virtio->queues_elsewhere)
 		virtio_offer(virtio, VIRTIO_BIT(VIRTIO_F_RING_PACKED));
-	return machine->pci_host ? virtio_add_pci(machine, virtio, slot, err)
+	code = machine->pci_host ? virtio_add_pci(machine, virtio, slot, err)
 				 : virtio_add_mmio(machine, virtio, slot, err);
+	if (code < 0)
+		machine->virtio_slots &= ~(1u << slot);
+	return code;
+}
+
+/* The transport is kept right behind its device, and goes before it. */
+void machine_remove_virtio(struct machine *machine, struct device *device, unsigned slot)
+{
+	size_t index = 0;
+	size_t count = 1;
+
+	while (index < machine->device_count && machine->device[index] != device)
+		index++;
+	if (index == machine->device_count)
+		return;
+	if (index + 1 < machine->device_count && machine->virtio_slots >> slot & 1) {
+		machine->device[index + 1]->class->destroy(machine->device[index + 1]);
+		count = 2;
+	}
+	device->class->destroy(device);
+	machine->device_count -= count;
+	memmove(&machine->device[index], &machine->device[index + count],
+		(machine->device_count - index) * sizeof(machine->device[0]));
+	machine->virtio_slots &= ~(1u << slot);
 }
 
 int machine_add_virtio_devices(struct machine *machine, struct err *err)

@@ -2,8 +2,10 @@
 /* Asking and changing a machine that exists, as far as no particular device is meant. */
 #include "vmm/machine/control.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <jansson.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "vmm/machine/accel_switch.h"
@@ -81,4 +83,40 @@ json_t *machine_counters(struct machine *machine)
 	if (json)
 		json_object_set_new(json, "accel", control_accel_counters(machine));
 	return json;
+}
+
+static const struct option *control_row(const char *path)
+{
+	const struct option *row = machine_options;
+
+	while (row->path && strcmp(row->path, path) != 0)
+		row++;
+	assert(row->path); /* paths here are ours */
+	return row;
+}
+
+int machine_add_wish(struct machine *machine, const char *path, const void *wish, struct err *err)
+{
+	const struct option *row = control_row(path);
+	struct option_records *records = (void *)((char *)&machine->config + row->offset);
+	json_t *json = option_to_json(row->element, wish);
+	void *record = json ? option_add_record(row, &machine->config, err) : NULL;
+	int code = record ? option_from_json(row->element, record, json, err)
+			  : err_set(err, -E2BIG, "no room for one more");
+
+	json_decref(json);
+	if (code < 0 && record)
+		machine_drop_wish(machine, path, records->count - 1);
+	return code;
+}
+
+void machine_drop_wish(struct machine *machine, const char *path, size_t index)
+{
+	const struct option *row = control_row(path);
+	struct option_records *records = (void *)((char *)&machine->config + row->offset);
+	char *record = (char *)records->item + index * row->element_size;
+
+	option_free(row->element, record);
+	records->count--;
+	memmove(record, record + row->element_size, (records->count - index) * row->element_size);
 }

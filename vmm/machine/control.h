@@ -42,6 +42,17 @@ int machine_limit_net(struct machine *machine, size_t index, const struct machin
 /* A visitor of the first serial port: takes fd, a non-blocking stream socket, also on failure. */
 int machine_visit_console(struct machine *machine, int fd, struct err *err);
 
+/*
+ * Devices that come and go while the guest runs, on PCI only (-ENOTSUP): the guest looks for them by itself,
+ * and has let go of one before it is taken away. The wish is copied. An index is that of config.disks or
+ * config.net; the next ones move down when one goes.
+ */
+int machine_plug_disk(struct machine *machine, const struct machine_disk *wish, struct err *err);
+int machine_unplug_disk(struct machine *machine, size_t index, struct err *err);
+struct netdev_config;
+int machine_plug_net(struct machine *machine, const struct netdev_config *wish, struct err *err);
+int machine_unplug_net(struct machine *machine, size_t index, struct err *err);
+
 struct machine_balloon_status {
 	uint64_t target_bytes, actual_bytes;
 	struct {

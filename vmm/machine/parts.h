@@ -34,6 +34,7 @@ struct machine_irqfds;
 struct machine_snapshot;
 struct snapshot_log;
 
+#define MACHINE_PCI_SLOTS   32
 #define MACHINE_DEVICES_MAX 96 /* the board has some fifteen, and 32 virtio devices are two each */
 
 /* What a vCPU, a device or a person asks of the main thread. A later one replaces an earlier, smaller one. */
@@ -111,12 +112,15 @@ struct machine_vcpu {
 
 struct machine_net_part {
 	struct netdev *netdev; /* owned by the device; its loop's thread */
+	struct device *device;
+	unsigned slot;
 	struct loop *loop;
 };
 
 struct machine_disk_part {
 	struct blockdev *blockdev;
 	struct device *device; /* kept among the devices, which are destroyed first */
+	unsigned slot;
 };
 
 /* A machine that stands still; pause.c. */
@@ -157,11 +161,13 @@ struct machine {
 	struct machine_irqfds *irqfds;
 	_Atomic unsigned a20_gates; /* bit 0: keyboard controller, bit 1: port 92; open while either is */
 
-	struct machine_io_thread *io_thread; /* config.io_threads of them; io_threads.c */
-	unsigned io_thread_count;            /* started so far */
-	unsigned io_thread_next;             /* whose turn it is to get a device */
-	unsigned virtio_count;               /* devices that have a slot; board_virtio.c */
-	uint64_t pmem_gpa[MACHINE_PMEM_MAX]; /* where the files of config.pmem are; virtio_pmem.c */
+	struct machine_io_thread *io_thread;         /* config.io_threads of them; io_threads.c */
+	unsigned io_thread_count;                    /* started so far */
+	unsigned io_thread_next;                     /* whose turn it is to get a device */
+	struct irq_line pci_line[MACHINE_PCI_SLOTS]; /* INTA# of each slot that had a function */
+	uint32_t virtio_slots;                       /* a bit each that is taken; board_virtio.c */
+	unsigned virtio_slot;                        /* of the device that was added last */
+	uint64_t pmem_gpa[MACHINE_PMEM_MAX];         /* where the files of config.pmem are; virtio_pmem.c */
 
 	struct machine_disk_part disk[MACHINE_DISKS_MAX]; /* in the order of config.disks */
 	size_t disk_count;
@@ -284,6 +290,10 @@ struct device_env machine_io_env(struct machine *machine);
  */
 int machine_add_virtio_devices(struct machine *machine, struct err *err);
 int machine_add_virtio(struct machine *machine, struct device *device, struct err *err);
+/* Of a device that got none, because adding it failed. */
+#define VIRTIO_NO_SLOT 31
+/* Takes a device and its transport away and destroys them; its slot is free again. Every vCPU is parked. */
+void machine_remove_virtio(struct machine *machine, struct device *device, unsigned slot);
 
 /* virtio_*.c: the devices of one kind that the configuration asks for; 0, or -errno with a message that names
  * the flag. */
@@ -302,6 +312,10 @@ void machine_close_disks(struct machine *machine);
 int machine_add_balloons(struct machine *machine, struct err *err);
 int machine_add_consoles(struct machine *machine, struct err *err);
 int machine_add_pmems(struct machine *machine, struct err *err);
+
+/* control.c: a list of the configuration gets an equal of this record, or loses one. */
+int machine_add_wish(struct machine *machine, const char *path, const void *wish, struct err *err);
+void machine_drop_wish(struct machine *machine, const char *path, size_t index);
 
 /* Maps the files of config.pmem at the first places from gpa on; before the accelerator has the memory. */
 #define MACHINE_PMEM_ALIGNMENT (1ull << 30) /* so that the guest's kernel maps it with its largest pages */

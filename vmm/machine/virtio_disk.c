@@ -71,7 +71,10 @@ static int disk_add(struct machine *machine, size_t index, struct err *err)
 	log_info("%s: %s, %llu bytes, by %s", id, disk->path,
 		 (unsigned long long)block_size_bytes(part->blockdev), blockdev_engine_name(part->blockdev));
 	part->device = virtio_blk_create(&env, &config, err);
-	return machine_add_virtio(machine, part->device, err);
+	if (machine_add_virtio(machine, part->device, err) < 0)
+		return err ? err->code : -EIO;
+	part->slot = machine->virtio_slot;
+	return 0;
 }
 
 int machine_add_disks(struct machine *machine, struct err *err)
@@ -168,5 +171,54 @@ int machine_limit_disk(struct machine *machine, size_t index, const struct machi
 	if (index >= machine->disk_count)
 		return err_set(err, -ENOENT, "there is no disk %zu", index);
 	virtio_blk_limit(machine->disk[index].device, limits->operations, limits->bytes);
+	return 0;
+}
+
+int machine_plug_disk(struct machine *machine, const struct machine_disk *wish, struct err *err)
+{
+	size_t index = machine->config.disks.count;
+	bool was_running;
+	int code;
+
+	if (!machine->pci_host)
+		return err_set(err, -ENOTSUP, "PCI is not enabled");
+	if (index != machine->disk_count || index == MACHINE_DISKS_MAX)
+		return err_set(err, -ENOSPC, "%d disks are possible", MACHINE_DISKS_MAX);
+	code = machine_add_wish(machine, "disks", wish, err);
+	if (code < 0)
+		return code;
+	code = config_check_disks(&machine->config, err);
+	was_running = machine_run_pause(machine);
+	if (code == 0)
+		code = disk_add(machine, index, err);
+	if (code < 0) {
+		if (machine->disk_count > index) {
+			machine_remove_virtio(machine, machine->disk[index].device, VIRTIO_NO_SLOT);
+			blockdev_close(machine->disk[--machine->disk_count].blockdev);
+		}
+		machine_drop_wish(machine, "disks", index);
+	}
+	if (was_running)
+		machine_run_resume(machine);
+	return code;
+}
+
+int machine_unplug_disk(struct machine *machine, size_t index, struct err *err)
+{
+	bool was_running;
+
+	if (!machine->pci_host)
+		return err_set(err, -ENOTSUP, "PCI is not enabled");
+	if (index >= machine->disk_count)
+		return err_set(err, -ENOENT, "Device not found");
+	was_running = machine_run_pause(machine);
+	machine_remove_virtio(machine, machine->disk[index].device, machine->disk[index].slot);
+	blockdev_close(machine->disk[index].blockdev);
+	machine->disk_count--;
+	memmove(&machine->disk[index], &machine->disk[index + 1],
+		(machine->disk_count - index) * sizeof(machine->disk[0]));
+	machine_drop_wish(machine, "disks", index);
+	if (was_running)
+		machine_run_resume(machine);
 	return 0;
 }

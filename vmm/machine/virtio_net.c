@@ -2,6 +2,7 @@
 /* The network cards that a configuration asks for. Backends are made on the loop that serves them. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "devices/virtio/net.h"
 #include "vmm/base/err.h"
@@ -41,7 +42,11 @@ static int net_add(struct machine *machine, size_t index, struct err *err)
 		return err && err->code ? err->code : -EIO;
 	config.netdev = call.netdev;
 	machine->net[index] = (struct machine_net_part){.netdev = call.netdev, .loop = env.io_loop};
-	return machine_add_virtio(machine, net_create(&env, &config, err), err);
+	machine->net[index].device = net_create(&env, &config, err);
+	if (machine_add_virtio(machine, machine->net[index].device, err) < 0)
+		return err && err->code ? err->code : -EIO;
+	machine->net[index].slot = machine->virtio_slot;
+	return 0;
 }
 
 struct net_limit_call {
@@ -79,5 +84,48 @@ int machine_add_nets(struct machine *machine, struct err *err)
 		if (net_add(machine, i, err) < 0)
 			return err_prefix(err, "--net %s (net)", cards[i].backend);
 	}
+	return 0;
+}
+
+int machine_plug_net(struct machine *machine, const struct netdev_config *wish, struct err *err)
+{
+	size_t index = machine->config.net.count;
+	bool was_running;
+	int code;
+
+	if (!machine->pci_host)
+		return err_set(err, -ENOTSUP, "PCI is not enabled");
+	code = machine_add_wish(machine, "net", wish, err);
+	if (code < 0)
+		return code;
+	machine->net[index] = (struct machine_net_part){.netdev = NULL};
+	code = machine_config_complete(&machine->config, err);
+	was_running = machine_run_pause(machine);
+	if (code == 0)
+		code = net_add(machine, index, err);
+	if (code < 0) {
+		machine_remove_virtio(machine, machine->net[index].device, VIRTIO_NO_SLOT);
+		machine_drop_wish(machine, "net", index);
+	}
+	if (was_running)
+		machine_run_resume(machine);
+	return code;
+}
+
+int machine_unplug_net(struct machine *machine, size_t index, struct err *err)
+{
+	bool was_running;
+
+	if (!machine->pci_host)
+		return err_set(err, -ENOTSUP, "PCI is not enabled");
+	if (index >= machine->config.net.count)
+		return err_set(err, -ENOENT, "Device not found");
+	was_running = machine_run_pause(machine);
+	machine_remove_virtio(machine, machine->net[index].device, machine->net[index].slot);
+	machine_drop_wish(machine, "net", index);
+	memmove(&machine->net[index], &machine->net[index + 1],
+		(machine->config.net.count - index) * sizeof(machine->net[0]));
+	if (was_running)
+		machine_run_resume(machine);
 	return 0;
 }
