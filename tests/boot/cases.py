@@ -339,17 +339,36 @@ def resident_memory_jit(context):
     resident_at_the_marker(context, ("--jit", "on"), 64)
 
 
-@case("jit-verify")
-def jit_verify(context):
-    """One of a hundred translated blocks is replayed in the interpreter, all the way through a boot."""
+def verified_boot(context, guest, every):
     if context.monitor.name != "vmmctl":
         raise Skip("there is nothing to be verified")
-    with context.start(cloud("marker"), extra=("--jit", "verify=100")) as session:
+    with context.start(guest, extra=("--jit", f"verify={every}")) as session:
         session.expect("^" + guests.MARKER + "$", BOOT_TIMEOUT_S)
         session.expect_exit(0, BOOT_TIMEOUT_S)
         session.expect_no_trouble()
         if "jit mismatch" in session.text:
             raise BootError("translated code and interpreter disagree")
+
+
+@case("jit-verify")
+def jit_verify(context):
+    """One of a hundred translated blocks is replayed in the interpreter, all the way through a boot."""
+    verified_boot(context, cloud("marker"), 100)
+
+
+def register_whole_verification(name):
+    @case(f"jit-verify-all-{name}")
+    def verify_all(context):
+        """Every translated block of a whole boot is replayed in the interpreter: long, and so only when asked for."""
+        if not os.environ.get("VMMCTL_VERIFY_ALL"):
+            raise Skip("takes minutes: VMMCTL_VERIFY_ALL=1 runs it")
+        arch, kernel = guests.KERNELS[name]
+        guest = Guest(kernel(), guests.initramfs(arch), append="console=ttyS0 quiet vmmctl_action=marker")
+        verified_boot(context, guest, 1)
+
+
+for kernel_name in ("cloud", "cloud-vmlinux", "amd64"):
+    register_whole_verification(kernel_name)
 
 
 # What a dynamically linked program reads before main, and what libc reads of the kernel.

@@ -10,16 +10,26 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "tests/unit/engine_rig.h"
 #include "tests/unit/jit_env.h"
+#include "tests/unit/signal_timer.h"
 
 #define PAYLOAD(name_, text_)                                                                                \
 	extern const uint8_t name_##_begin[], name_##_end[];                                                 \
 	__asm__(".pushsection .rodata\n.code64\n.globl " #name_ "_begin, " #name_ "_end\n" #name_            \
 		"_begin:\n" text_ "\n" #name_ "_end:\n.popsection")
+#define PROGRAMS 300
+
+/* Tables and handler of the interrupts that disturb a program, where it has nothing. */
+#define INTERRUPT_TABLES   0x10000u
+#define INTERRUPT_HANDLER  0x12000u
+#define INTERRUPT_VECTOR   0x40
+#define INTERRUPT_EVERY_NS 60000
+
 #define EXIT "out %al, $0xf4\n"
 
 static void start(struct rig *rig, const char *mode)
@@ -226,12 +236,54 @@ struct outcome {
 	uint64_t blocks, mismatches, verified;
 };
 
-static void run_program(const struct program *program, const char *mode, uint64_t code,
-			struct outcome *outcome)
+/* The CPU that a timer's signal interrupts, wherever its code is just then; NULL: none. */
+static struct x86_cpu *volatile interrupted;
+static volatile unsigned interrupts_taken;
+
+static void on_timer(void)
+{
+	struct x86_cpu *cpu = interrupted;
+
+	if (cpu)
+		x86_cpu_post(cpu, ATTENTION_INTR);
+}
+
+static int acknowledge(void *opaque, unsigned cpu)
+{
+	x86_cpu_unpost(interrupted, ATTENTION_INTR);
+	interrupts_taken++;
+	return INTERRUPT_VECTOR;
+}
+
+/* An IDT with the vector's gate, to IRETQ, and a GDT with what it loads. */
+static void allow_interrupts(struct rig *rig)
+{
+	const uint64_t gate[2] = {0x00008e0000080000ull | (INTERRUPT_HANDLER & 0xffff) |
+					  (uint64_t)(INTERRUPT_HANDLER >> 16) << 48,
+				  0};
+	const uint64_t gdt[3] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull};
+	struct x86_cpu *cpu = rig->cpu[0];
+
+	memcpy(rig->ram + INTERRUPT_TABLES, gdt, sizeof(gdt));
+	memcpy(rig->ram + INTERRUPT_TABLES + 0x1000 + 16 * INTERRUPT_VECTOR, gate, sizeof(gate));
+	memcpy(rig->ram + INTERRUPT_HANDLER, "\x48\xcf", 2);
+	cpu->gdtr.base = INTERRUPT_TABLES;
+	cpu->gdtr.limit = sizeof(gdt) - 1;
+	cpu->idtr.base = INTERRUPT_TABLES + 0x1000;
+	cpu->idtr.limit = 0xfff;
+	cpu->eflags |= FLAG_IF;
+	rig->host.intr_acknowledge = acknowledge;
+	interrupted = cpu;
+}
+
+static void run_program_with(const struct program *program, const char *mode, uint64_t code, bool interrupts,
+			     struct outcome *outcome)
 {
 	struct rig rig;
 
 	start(&rig, mode);
+	if (interrupts)
+		allow_interrupts(&rig);
 	for (unsigned i = 0; i < 0x4000; i++)
 		rig.ram[RIG_DATA + i] = rig.ram[RIG_DATA + 0x100000 + i] = (uint8_t)(i * 7 + (i >> 8));
 	rig_load(&rig, 0, code, program->bytes, program->bytes + program->len);
@@ -239,6 +291,7 @@ static void run_program(const struct program *program, const char *mode, uint64_
 		if (i != REG_RSP)
 			rig.cpu[0]->r[i] = 0x0123456789abcdefull * (i + 1);
 	outcome->exit = rig_run(&rig, 0);
+	interrupted = NULL;
 	memcpy(outcome->r, rig.cpu[0]->r, sizeof(outcome->r));
 	outcome->rip = rig.cpu[0]->rip;
 	memcpy(outcome->data, rig.ram + RIG_DATA, 0x2000);
@@ -249,15 +302,58 @@ static void run_program(const struct program *program, const char *mode, uint64_
 	rig_free(&rig);
 }
 
-#define PROGRAMS 300
+static void run_program(const struct program *program, const char *mode, uint64_t code,
+			struct outcome *outcome)
+{
+	run_program_with(program, mode, code, false, outcome);
+}
+
+/* VMMCTL_RANDOM_PROGRAMS=N runs longer, with other programs than the few of each run of the tests. */
+static unsigned program_count(uint64_t *seed)
+{
+	const char *wanted = getenv("VMMCTL_RANDOM_PROGRAMS");
+
+	if (!wanted)
+		return PROGRAMS;
+	*seed ^= (uint64_t)time(NULL) << 16;
+	print_message("seed %#llx\n", (unsigned long long)*seed);
+	return (unsigned)strtoul(wanted, NULL, 10);
+}
+
+/* An interrupt now and then, at whatever boundary it finds: the program's outcome is the same. */
+static void interrupts_change_nothing(void **state)
+{
+	static struct outcome plain, disturbed;
+	uint64_t seed = 0x1e7;
+	unsigned count = program_count(&seed);
+	struct program program;
+
+	interrupts_taken = 0;
+	signal_timer_start(on_timer, INTERRUPT_EVERY_NS);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t code = RIG_CODE + (i % 3 ? 0 : 0xf80 + next_random(&seed) % 0x70);
+
+		make_program(&program, &seed);
+		run_program(&program, NULL, code, &plain);
+		run_program_with(&program, i & 1 ? "on" : "verify", code, true, &disturbed);
+		assert_int_equal(disturbed.mismatches, 0);
+		disturbed.blocks = plain.blocks = 0;
+		disturbed.verified = plain.verified = 0;
+		assert_memory_equal(&plain, &disturbed, sizeof(plain));
+	}
+	signal_timer_stop();
+	assert_true(interrupts_taken > 0);
+}
 
 static void random_programs_end_alike(void **state)
 {
 	static struct outcome plain, translated, verified;
 	uint64_t seed = 0x5eed, blocks = 0;
 	struct program program;
+	unsigned count;
 
-	for (unsigned i = 0; i < PROGRAMS; i++) {
+	count = program_count(&seed);
+	for (unsigned i = 0; i < count; i++) {
 		/* Near the end of a page an instruction crosses into the next. */
 		uint64_t code = RIG_CODE + (i % 3 ? 0 : 0xf80 + next_random(&seed) % 0x70);
 
@@ -273,7 +369,7 @@ static void random_programs_end_alike(void **state)
 		assert_memory_equal(&plain, &translated, sizeof(plain));
 		assert_memory_equal(&plain, &verified, sizeof(plain));
 	}
-	assert_true(blocks > PROGRAMS);
+	assert_true(blocks > count);
 }
 
 int main(void)
@@ -284,6 +380,7 @@ int main(void)
 		cmocka_unit_test(code_that_patches_itself),
 		cmocka_unit_test(jumps_between_pages),
 		cmocka_unit_test(random_programs_end_alike),
+		cmocka_unit_test(interrupts_change_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
