@@ -393,7 +393,12 @@ const struct option machine_options[] = {
 	 .default_text = "none",
 	 .max = 0xfffc,
 	 .implied = MACHINE_EXIT_PORT},
-	{.path = "boot_timer", .type = OPTION_BOOL, .offset = offsetof(struct machine_config, boot_timer)},
+	{.path = "boot_timer",
+	 .flag = "--boot-timer",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct machine_config, boot_timer),
+	 .help = "A byte of registers at 0xc0000000: a guest that writes 123 there has its boot time in the "
+		 "log"},
 	{.path = "no_reboot",
 	 .flag = "--no-reboot",
 	 .type = OPTION_BOOL,
