@@ -96,7 +96,8 @@ def test_counters_are_told():
     for name in ("jit_blocks", "jit_bytes", "jit_links", "tlb_refills", "tlb_walks", "jit_exits_indirect", "jit_drops"):
         assert name in values, text[-2000:]
     assert values["jit_blocks"] > 10 and values["jit_bytes"] > values["jit_blocks"] and values["tlb_walks"] > 0, values
-    assert sum(value for name, value in values.items() if name.startswith("jit_exits")) == values["jit_entries"], values
+    # Who comes in goes out, and may go from one translation to the next by way of C meanwhile.
+    assert sum(value for name, value in values.items() if name.startswith("jit_exits")) >= values["jit_entries"] > 0, values
 
 
 def test_a_host_without_executable_memory():
