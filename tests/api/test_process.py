@@ -191,8 +191,7 @@ def test_ctrl_alt_del(running):
     assert answer.status == 204 or answer.fault.startswith("Internal VMM error: ")
 
 
-def test_hundred_machines_leave_nothing(make, program, tmp_path):
-    before = set(os.listdir("/dev/shm")) if os.path.exists("/dev/shm") else set()
+def test_hundred_machines_leave_nothing(program, tmp_path):
     for number in range(100):
         folder = tmp_path / f"m{number}"
         folder.mkdir()
@@ -202,7 +201,6 @@ def test_hundred_machines_leave_nothing(make, program, tmp_path):
         assert vm.wait() == 0
         vm.connection.close()
         assert sorted(os.listdir(folder)) == ["firecracker", "kernel", "log"]
-    assert not os.path.exists("/dev/shm") or set(os.listdir("/dev/shm")) == before
 
 
 # --- snapshots
