@@ -27,7 +27,9 @@ import monitors  # noqa: E402
 
 START_TIMEOUT_S = 600
 # stress-ng's own words; a stressor that a guest without something skips is no finding.
-FINDING = re.compile(r"^.*stress-ng: (?:fail|error).*$|^.*(?:failed: [1-9]|\bmetrics untrustworthy).*$|jit mismatch.*$", re.MULTILINE)
+FINDING = re.compile(r"^.*stress-ng: (?:fail|error).*$|^.*(?:failed: [1-9]|\bmetrics untrustworthy).*$|jit mismatch.*$"
+                     # 3: something could not be had; 4: not implemented; anything else, and 2 above all: a stressor failed.
+                     r"|^vmmctl-round-end \d+ \S+ (?![034]$)\d+$", re.MULTILINE)
 SUMMARY = re.compile(r"(?:passed|failed|skipped): \d+|(?:un)?successful run completed in \S+|dispatching hogs: .*|vmmctl-round-end .*")
 
 RUN = """
@@ -39,7 +41,7 @@ while [ $(date +%s) -lt $end ]; do
 		[ $(date +%s) -lt $end ] || break
 		echo "vmmctl-round $round $class"
 		stress-ng --class $class --sequential {cpus} --timeout {seconds} --verify --oomable --vm-bytes 64M --no-rand-seed \\
-			--exclude {excluded} 2>&1 | grep -e 'fail' -e 'error' -e 'warn' -e 'run completed' -e 'assed:' -e 'kipped:' -e 'dispatching'
+			--exclude {excluded} 2>&1 | grep -e 'fail' -e 'error' -e 'terminated on' -e 'warn' -e 'run completed' -e 'assed:' -e 'kipped:' -e 'dispatching'
 		echo "vmmctl-round-end $round $class ${{PIPESTATUS[0]}}"
 	done
 	round=$((round + 1))
