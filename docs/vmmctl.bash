@@ -43,6 +43,9 @@ _vmmctl() {
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
+	--mmu)
+		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
+		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
 		return ;;
@@ -180,6 +183,9 @@ _vmmctl() {
 		return ;;
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
+		return ;;
+	--mmu)
+		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
 		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
@@ -337,6 +343,9 @@ _vmmctl() {
 	--jit)
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
+	--mmu)
+		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
+		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
 		return ;;
@@ -407,10 +416,10 @@ _vmmctl() {
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level --config --api-sock --print-config --help' ;;
-	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level' ;;
+	boot) words='--kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --mmu --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level --config --api-sock --print-config --help' ;;
+	run) words='--rootfs --kernel-modules --env --workdir --user --hostname --tty --timeout --console-log --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --mmu --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level' ;;
 	bench) words='--accel --jit --cpu --class --ms --json --list --help' ;;
-	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level' ;;
+	serve) words='--api-sock --id --config-file --metadata --no-api --log-path --level --module-filter --show-level --show-log-origin --metrics-path --boot-timer --enable-pci --http-api-max-payload-size --mmds-size-limit --no-seccomp --seccomp-filter --start-time-us --start-time-cpu-us --parent-cpu-time-us --describe-snapshot --snapshot-version --version --help --kernel --initrd --append --module --protocol --mem --cpus --cpu --accel --accel-switch --accel-switch-every --irqchip --dirty-log --jit --mmu --machine --serial --io-threads --virtio-transport --virtio-cmdline --virtio-fdt --virtio-ring --disk --net --rng --share --console --balloon --pmem --vsock --vhost-user-blk --vhost-user-net --vhost-user-fs --exit-code-port --boot-timer --no-reboot --log --log-file --perf-map --log-level' ;;
 	ctl) words='--help' ;;
 	probe) words='--help' ;;
 	version) words='--help' ;;

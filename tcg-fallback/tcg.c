@@ -170,7 +170,8 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 		       &(struct x86_jit_config){.mode = !config->jit               ? X86_JIT_OFF
 							: config->jit_verify_every ? X86_JIT_VERIFY
 										   : X86_JIT_ON,
-						.verify_every = config->jit_verify_every});
+						.verify_every = config->jit_verify_every,
+						.mmu_safe = config->mmu_safe});
 	return vm;
 }
 

@@ -24,9 +24,53 @@ const struct x86_region *x86_vm_region(const struct x86_vm *vm, uint64_t gpa)
 	return NULL;
 }
 
+#define CUT_LOOKS   128u /* pages looked at one by one: a stretch need not be the longest */
+#define GROUP_PAGES 512u /* pages that one count of code_pages is for */
+
+/* A word a page, and a count for each group of pages. */
 static size_t lines_size(uint64_t size_bytes)
 {
-	return (size_t)(size_bytes >> 12) * sizeof(uint64_t);
+	size_t pages = (size_t)(size_bytes >> 12);
+
+	return pages * sizeof(uint64_t) + (pages + GROUP_PAGES - 1) / GROUP_PAGES * sizeof(uint32_t);
+}
+
+static uint32_t *group_of(const struct x86_region *region, uint64_t gpa)
+{
+	return &region->code_pages[(gpa - region->gpa) / (GROUP_PAGES * PAGE_SIZE)];
+}
+
+static bool page_has_code(const struct x86_region *region, uint64_t page)
+{
+	return atomic_load_explicit(&region->code_lines[page], memory_order_relaxed);
+}
+
+bool x86_region_cut_at_code(const struct x86_region *region, uint64_t gpa, uint64_t *first, uint64_t *last)
+{
+	uint64_t page = (gpa - region->gpa) >> PAGE_BITS;
+	uint64_t low = (*first - region->gpa) >> PAGE_BITS, high = (*last - region->gpa) >> PAGE_BITS;
+	uint64_t down = page, up = page;
+	unsigned looks = 0;
+
+	if (page_has_code(region, page))
+		return false;
+	while (down > low && looks++ < CUT_LOOKS && !page_has_code(region, down - 1)) {
+		down--;
+		while (down % GROUP_PAGES == 0 && down >= low + GROUP_PAGES &&
+		       !region->code_pages[down / GROUP_PAGES - 1])
+			down -= GROUP_PAGES;
+	}
+	while (up < high && looks++ < 2 * CUT_LOOKS && !page_has_code(region, up + 1)) {
+		up++;
+		while ((up + 1) % GROUP_PAGES == 0 && up + GROUP_PAGES <= high &&
+		       !region->code_pages[(up + 1) / GROUP_PAGES])
+			up += GROUP_PAGES;
+	}
+	if (down > low)
+		*first = region->gpa + (down << PAGE_BITS);
+	if (up < high)
+		*last = region->gpa + (up << PAGE_BITS) + PAGE_SIZE - 1;
+	return true;
 }
 
 static bool region_overlaps(const struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes)
@@ -61,7 +105,8 @@ int x86_vm_map(struct x86_vm *vm, uint64_t gpa, uint64_t size_bytes, uint8_t *hv
 					     .size_bytes = size_bytes,
 					     .hva = hva,
 					     .read_only = read_only,
-					     .code_lines = lines};
+					     .code_lines = lines,
+					     .code_pages = (uint32_t *)lines + 2 * (size_bytes >> 12)};
 	if (vm->logs_writes && x86_region_log_start(&vm->region[at]) < 0) {
 		munmap(lines, lines_size(size_bytes));
 		memmove(&vm->region[at], &vm->region[at + 1],
@@ -146,7 +191,8 @@ bool x86_vm_mark_code(struct x86_cpu *cpu, uint64_t gpa, unsigned len)
 		const uint8_t *hva = region->hva + ((gpa - region->gpa) & PAGE_MASK);
 
 		x86_vm_exclusive_begin(cpu);
-		atomic_fetch_or(lines, bits);
+		if (!atomic_fetch_or(lines, bits))
+			++*group_of(region, gpa);
 		for (unsigned i = 0; i < cpu->vm->cpu_count; i++)
 			if (cpu->vm->cpu[i])
 				x86_tlb_revoke_write(cpu->vm->cpu[i], hva);
@@ -171,7 +217,8 @@ static void recount_lines(struct x86_cpu *cpu, const struct x86_region *region, 
 	for (unsigned i = 0; i < vm->cpu_count; i++)
 		if (vm->cpu[i])
 			bits |= x86_code_lines(vm->cpu[i], gpa & PAGE_MASK);
-	atomic_store(x86_region_lines(region, gpa), bits);
+	if (atomic_exchange(x86_region_lines(region, gpa), bits) && !bits)
+		--*group_of(region, gpa);
 	x86_vm_exclusive_end(cpu);
 }
 

@@ -22,6 +22,7 @@ struct x86_region {
 	bool read_only;
 	_Atomic uint64_t *code_lines; /* a word a page */
 	_Atomic uint64_t *written;    /* a bit a page, while writes are logged; else NULL */
+	uint32_t *code_pages;         /* for each 512 pages: how many words are not 0; changed when alone */
 };
 
 #define X86_MAILBOX_MAX 32 /* writes to code between two looks; more of them flush the whole cache */
@@ -87,6 +88,12 @@ static inline void x86_region_note_write(const struct x86_region *region, uint64
 int x86_region_log_start(struct x86_region *region);
 void x86_region_log_stop(struct x86_region *region);
 void x86_region_log_all(struct x86_region *region);
+
+/*
+ * Cuts [*first, *last], guest-physical and within the region, to the pages around gpa that hold no code;
+ * false: its own page does. The CPU is running.
+ */
+bool x86_region_cut_at_code(const struct x86_region *region, uint64_t gpa, uint64_t *first, uint64_t *last);
 
 /* Bits of the lines that [offset, offset + len) of a page touches; len >= 1, within the page. */
 static inline uint64_t x86_line_bits(unsigned offset, unsigned len)

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "tcg-fallback/core/code.h"
+#include "tcg-fallback/core/phys.h"
+#include "tcg-fallback/core/range.h"
 #include "tcg-fallback/core/trace.h"
 #include "tcg-fallback/core/vm.h"
 #include "tcg-fallback/x86/mem.h"
@@ -154,18 +156,26 @@ void x86_tlb_context_changed(struct x86_cpu *cpu)
 		for (unsigned i = 0; i < TLB_SPACES; i++)
 			space_clear(tlb, &tlb->space[i]);
 		globals_clear(tlb);
+		x86_range_reset(cpu);
 		x86_code_forget_links(cpu);
 	}
 	if (!tlb->current || tlb->current->pcid != pcid) {
 		X86_TRACE(cpu, X86_TRACE_MMU, "mmu: address space %d, CR3 %#llx", pcid,
 			  (unsigned long long)cpu->cr3);
+		for (unsigned i = 0; cpu->vm->jit.mmu_safe && i < TLB_SPACES; i++)
+			space_clear(tlb, &tlb->space[i]);
 		tlb->current = space_find(tlb, pcid);
+		x86_range_reset_space(cpu);
 	}
 	tlb->current->used = ++tlb->clock;
 	tlb->class = x86_tlb_class_now(cpu);
 	tlb->table = table_get(tlb->current, tlb->class);
 	cpu->tlb_hot = tlb->table ? tlb->table->entry : tlb->none;
-	if (cpu->debug_active || (tlb->class == TLB_USER && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM)))
+	if (tlb->class == TLB_USER && (cpu->eflags & FLAG_AC) && (cpu->cr0 & CR0_AM)) {
+		cpu->tlb_hot = tlb->none;
+		x86_range_reset_space(cpu);
+	}
+	if (cpu->debug_active) /* no translated code runs then: its ranges may stay */
 		cpu->tlb_hot = tlb->none;
 	x86_code_segments_changed(cpu);
 	link_keys_set(cpu);
@@ -180,6 +190,7 @@ void x86_tlb_flush_all(struct x86_cpu *cpu)
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		space_clear(tlb, &tlb->space[i]);
 	globals_clear(tlb);
+	x86_range_reset(cpu);
 	if (tlb->current)
 		link_keys_set(cpu);
 }
@@ -192,6 +203,7 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *cpu)
 	tlb->flushes++;
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		space_clear(tlb, &tlb->space[i]);
+	x86_range_reset_space(cpu);
 	if (tlb->current)
 		link_keys_set(cpu);
 }
@@ -207,6 +219,8 @@ void x86_tlb_flush_pcid(struct x86_cpu *cpu, int pcid)
 	for (unsigned i = 0; i < TLB_SPACES; i++)
 		if (tlb->space[i].pcid == pcid)
 			space_clear(tlb, &tlb->space[i]);
+	if (tlb->current && tlb->current->pcid == pcid)
+		x86_range_reset_space(cpu);
 	if (tlb->current)
 		link_keys_set(cpu);
 }
@@ -271,6 +285,7 @@ void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t linear, int pcid)
 		drop_large(tlb->global, tlb->global_info, TLB_GLOBAL_ENTRIES, linear, 30);
 	if (large || tlb->global_has_1g || filter_has(&tlb->global_executed, linear >> PAGE_BITS))
 		tlb->global_generation = tlb->next_generation++;
+	x86_range_flush_page(cpu, linear);
 	if (tlb->current)
 		link_keys_set(cpu);
 }
@@ -363,6 +378,7 @@ void x86_tlb_revoke_write(struct x86_cpu *cpu, const uint8_t *hva)
 			if (tlb->space[i].filled[class])
 				revoke(tlb->space[i].table[class]->entry, TLB_ENTRIES, hva);
 	revoke(tlb->global, TLB_GLOBAL_ENTRIES, hva);
+	x86_range_revoke_write(cpu, hva);
 }
 
 void x86_tlb_note_executed(struct x86_cpu *cpu, uint64_t linear, bool global)

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tcg-fallback/core/range.h"
 #include "tcg-fallback/softfloat/softfloat.h"
 #include "tcg-fallback/x86/feature.h"
 
@@ -302,6 +303,7 @@ struct x86_cpu {
 	uint64_t jump_salt; /* of the jump cache's hash: spaces of user code do not drive each other out */
 	struct x86_jit_live jit_live;
 	struct x86_jit_returns jit_returns;
+	struct x86_ranges range; /* of translated code; core/range.h */
 	struct x86_segment seg[SEG_COUNT];
 
 	/* Control state. Written only by the setters of system code, so that derived state follows. */

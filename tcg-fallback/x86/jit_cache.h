@@ -48,6 +48,7 @@
 #pragma once
 
 #include "tcg-fallback/core/code.h"
+#include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/emit/asm.h"
 #include "tcg-fallback/emit/code_memory.h"
 #include "tcg-fallback/x86/flags.h"
@@ -63,10 +64,15 @@
  * 12 to 48, a shell that is started again and again least with 12. */
 #define JIT_THRESHOLD 16u
 
+/* A block is made for one privilege, since it names the slots of range.h that hold what that may access. */
+#define JIT_KEY_USER (1ull << 63)
+
+#define JIT_SIZES 7 /* accesses of 1 to 64 bytes */
+
 struct jit_block {
 	struct jit_block *next;    /* same hash */
 	struct jit_block *in_page; /* next of the page's */
-	uint64_t key;              /* guest-physical address | mode << 56 */
+	uint64_t key;              /* guest-physical address | mode << 56 | JIT_KEY_USER */
 	uint16_t start, end;       /* bytes of the page */
 	bool dropped;
 	uint8_t live_in;              /* status flags that it wants, as bits of EFLAGS' low byte and OF's */
@@ -104,13 +110,22 @@ struct jit_exit {
 };
 
 /* A place where translated code calls C. */
+/* A fill costs about as much as this many accesses by way of the TLB. Where it did not pay, the next one is
+ * further away. */
+#define JIT_PATIENCE_FIRST 4u
+#define JIT_PATIENCE_LAST  256u
+
 struct jit_site {
 	uint16_t off; /* of the instruction */
 	uint8_t len, size;
 	bool write;
-	bool aligned;              /* must be, or is the interpreter's: locked, or SSE's 16 bytes */
-	bool flags_saved;          /* cpu->jit_flags holds what the instruction may read */
-	bool leave;                /* calls only: the block cannot go on behind it */
+	bool aligned;     /* must be, or is the interpreter's: locked, or SSE's 16 bytes */
+	bool flags_saved; /* cpu->jit_flags holds what the instruction may read */
+	bool leave;       /* calls only: the block cannot go on behind it */
+	bool ranged;      /* `slot` of range.h came first */
+	uint16_t slot;
+	uint32_t left;             /* misses of the slot here until it is filled anew */
+	uint32_t patience;         /* what `left` is set to then: grows while fills do not pay */
 	uint8_t index;             /* instructions of the block before it */
 	const struct x86_insn *in; /* calls only; of an end NULL: it crosses the page, and is fetched anew */
 };
@@ -146,12 +161,14 @@ struct x86_jit {
 	const uint8_t *thunk_exit, *thunk_exit_native, *thunk_exit_rip, *thunk_access, *thunk_call,
 		*thunk_end, *thunk_probe, *thunk_miss, *thunk_save, *thunk_resume,
 		*thunk_live[JIT_LIVE_KINDS];
-	uint32_t feature[X86_FEATURE_WORDS]; /* the host's */
+	uint32_t feature[X86_FEATURE_WORDS];    /* the host's */
+	const uint8_t *thunk_tlb[2][JIT_SIZES]; /* read or write; size by its logarithm */
 	uint8_t *pool;
 	size_t pool_used;
 	struct jit_side *side;
 	uint64_t epoch; /* grows with every drop */
 	bool verify;    /* blocks run one by one, unlinked */
+	bool safe;      /* accesses go by the TLB alone */
 	unsigned verify_every;
 	unsigned threshold;
 	struct jit_verify trial;
@@ -169,6 +186,28 @@ static inline uint64_t jit_flags_pack(uint32_t status)
 static inline uint32_t jit_flags_unpack(uint64_t packed)
 {
 	return (uint32_t)(packed >> 8 & 0xd5) | ((packed & 1) ? FLAG_OF : 0);
+}
+
+/* The logarithm of a size, rounded up. */
+static inline unsigned jit_size_log(unsigned size)
+{
+	unsigned log = 0;
+
+	while ((1u << log) < size)
+		log++;
+	return log;
+}
+
+/* The key of a block that begins at this guest-physical address, as the CPU is now. */
+static inline uint64_t jit_block_key(const struct x86_cpu *cpu, uint64_t gpa)
+{
+	return gpa | (uint64_t)x86_code_mode(cpu) << 56 | (cpu->tlb->class == TLB_USER ? JIT_KEY_USER : 0);
+}
+
+/* May the block run as the CPU is now? */
+static inline bool jit_block_serves(const struct x86_cpu *cpu, const struct jit_block *block)
+{
+	return !block->dropped && !(block->key & JIT_KEY_USER) == !(cpu->tlb->class == TLB_USER);
 }
 
 /* The rw address of a piece of code as the address where it runs. */
@@ -196,6 +235,9 @@ void jit_live_emit_resume(const struct x86_jit *jit, struct asm_code *code);
 bool jit_thunks_make(struct x86_cpu *cpu);
 /* Appends the saving of native flags, by way of r15. jit_thunk.c */
 void jit_emit_save(struct asm_code *code);
+/* Appends the look-up of the linear address in r13 in the TLB: r14 becomes the entry, r15 is destroyed.
+ * Returns the jump that is taken when it misses. jit_thunk.c */
+uint8_t *jit_emit_tlb(struct asm_code *code, unsigned size, bool write);
 /* Appends the look-up of the linear address in r13 in the jump cache: goes there, or to `miss` with r13 and
  * r14 as found. Flags are saved. jit_thunk.c */
 void jit_emit_probe(struct x86_cpu *cpu, struct asm_code *code, uint8_t *miss[2]);
@@ -214,7 +256,7 @@ void jit_settle(struct x86_cpu *cpu, const struct jit_exit *exit);
 
 /* Called by translated code. jit_call.c. x86_jit_access: a host address, 0: the instruction has been
  * executed, 1: and the block must be left. x86_jit_call: 0 or 1. */
-uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear);
+uint64_t x86_jit_access(struct x86_cpu *cpu, struct jit_site *site, uint64_t linear);
 uint64_t x86_jit_call(struct x86_cpu *cpu, const struct jit_site *site);
 /* Host code of the next block, or 1: the run loop must go on. */
 uint64_t x86_jit_end(struct x86_cpu *cpu, const struct jit_site *site);

@@ -50,9 +50,21 @@ static uint64_t x87_resume(struct x86_cpu *cpu, bool was_live, uint64_t leaves)
 	return leaves || (was_live && !x86_jit_x87_load(cpu));
 }
 
-uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64_t linear)
+/* Is it time to fill the slot? */
+static bool site_fill_due(struct jit_site *site)
+{
+	if (!site->ranged || site->left)
+		return false;
+	if (site->patience < JIT_PATIENCE_LAST)
+		site->patience *= 2;
+	site->left = site->patience;
+	return true;
+}
+
+uint64_t x86_jit_access(struct x86_cpu *cpu, struct jit_site *site, uint64_t linear)
 {
 	uint64_t epoch = cpu->jit->epoch;
+	bool fill = site_fill_due(site);
 	bool live;
 
 	site_settle(cpu, site);
@@ -64,6 +76,8 @@ uint64_t x86_jit_access(struct x86_cpu *cpu, const struct jit_site *site, uint64
 		void *at = site->write ? x86_tlb_write(cpu, linear, site->size)
 				       : x86_tlb_read(cpu, linear, site->size);
 
+		if (at && fill && !x86_range_fill(cpu, site->slot, linear, site->write))
+			site->left = JIT_PATIENCE_LAST;
 		if (at)
 			return (uintptr_t)at;
 	}

@@ -43,7 +43,8 @@ enum jit_kind {
 
 /* The slow half of an access, to be written after the block. */
 struct jit_stub {
-	uint8_t *jump[2]; /* to be bound to it; [1] may be NULL */
+	uint8_t *jump[2]; /* to be bound to it; may be NULL */
+	uint8_t *ranged;  /* to be bound to a look into the TLB before it; NULL: none */
 	uint8_t *direct;  /* where to go with r13 the host's address */
 	uint8_t *done;    /* where to go when the instruction has been executed */
 	struct jit_site *site;
@@ -65,6 +66,7 @@ struct jit_translation {
 	struct asm_code code;
 	struct jit_block *block;
 	unsigned mode;
+	bool user;   /* the code of CPL 3 */
 	bool failed; /* no memory for something */
 	enum jit_flags_state flags;
 	bool flags_kept;    /* native, and what is saved is still the same */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flags and memory accesses of translated code. The inline look-up is that of tlb.h: the entry of the page,
- * whose tag must be the page of the access's last byte.
+ * Flags and memory accesses of translated code. An access looks into its slot of range.h; where that does not
+ * serve it, out of line, into the TLB; and where that does not either, it calls C. With --mmu safe it looks
+ * into the TLB at once.
  */
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit_emit.h"
+
+#define RANGE_CODE_BITS 6 /* a line of code */
 
 void jit_flags_save(struct jit_translation *t)
 {
@@ -140,19 +143,84 @@ struct jit_stub *jit_call_stub(struct jit_translation *t, const struct jit_insn 
 	return stub;
 }
 
+/* The code of a line is about the same things by the same registers. Any slot would be right. */
+static unsigned range_hashed(const struct jit_translation *t, const struct jit_insn *insn, unsigned base)
+{
+	uint64_t line = ((t->block->key & PAGE_MASK) + insn->off) >> RANGE_CODE_BITS;
+	uint64_t hash = (line << 5 | base) * 0x9e3779b97f4a7c15ull >> 32;
+
+	return RANGE_HASHED + (unsigned)(hash * (RANGE_SET - RANGE_HASHED) >> 32);
+}
+
+/* The kernel's way in has a stack of its own. */
+static unsigned range_stack(const struct jit_translation *t)
+{
+	return RANGE_STACK + (t->block->key >> PAGE_BITS) % RANGE_STACKS;
+}
+
+/* Which slot serves best. */
+static unsigned range_base(const struct jit_translation *t, const struct jit_insn *insn, bool write)
+{
+	const struct x86_insn *in = &insn->in;
+
+	switch (insn->kind == JIT_STACK || insn->kind == JIT_BRANCH ? x86_rows[in->row].fast : 0) {
+	case X86_FAST_PUSH:
+	case X86_FAST_CALL:
+	case X86_FAST_CALL_IND:
+		if (write)
+			return range_stack(t);
+		break;
+	case X86_FAST_POP:
+	case X86_FAST_RET: return range_stack(t);
+	case X86_FAST_LEAVE: return range_hashed(t, insn, REG_RBP);
+	default: break;
+	}
+	if (in->seg == SEG_FS || in->seg == SEG_GS)
+		return in->seg == SEG_FS ? RANGE_FS : RANGE_GS;
+	if (in->base == REG_RSP)
+		return range_stack(t);
+	return range_hashed(t, insn, in->base == REG_ZERO ? in->index : in->base);
+}
+
+/* r13 becomes the host's address where the slot serves it; where to jump to else. */
+static uint8_t *check_range(struct jit_translation *t, unsigned slot, unsigned size)
+{
+	struct asm_code *code = &t->code;
+	uint8_t *miss;
+
+	asm_mov_rr(code, true, ASM_R14, ASM_R13);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R14, JIT_FIELD(range.slot[slot].neg_low));
+	asm_alu_rm(code, ASM_CMP, true, ASM_R14, JIT_FIELD(range.slot[slot].limit[size > RANGE_SHORT]));
+	miss = asm_jcc(code, ASM_AE);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R13, JIT_FIELD(range.slot[slot].delta));
+	return miss;
+}
+
+/* Likewise by the TLB. */
+static uint8_t *check_tlb(struct jit_translation *t, unsigned size, bool write)
+{
+	uint8_t *miss = jit_emit_tlb(&t->code, size, write);
+
+	asm_alu_rm(&t->code, ASM_ADD, true, ASM_R13,
+		   asm_rm_mem(ASM_R14, offsetof(struct x86_tlb_entry, addend)));
+	return miss;
+}
+
 void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned size, bool write)
 {
 	struct asm_code *code = &t->code;
 	struct jit_stub *stub = &t->stub[t->stubs];
 	struct jit_site *site = site_make(t, insn);
-	uint64_t tag = write ? offsetof(struct x86_tlb_entry, wr) : offsetof(struct x86_tlb_entry, rd);
 
 	if (!site)
 		return;
-	_Static_assert(sizeof(struct x86_tlb_entry) == 32, "the shift below makes the index an offset");
 	site->size = (uint8_t)size;
 	site->write = write;
 	site->aligned = insn->in.lock || (x86_rows[insn->in.row].properties & X86_PROP_ALIGN16);
+	site->slot = (uint16_t)x86_range_slot(t->user, write, range_base(t, insn, write));
+	site->ranged =
+		!t->jit->safe && size <= RANGE_LONG && (t->user || site->slot % RANGE_SET < RANGE_HASHED);
+	site->left = site->patience = JIT_PATIENCE_FIRST;
 	*stub = (struct jit_stub){.site = site};
 	t->stubs++;
 	if (site->aligned && size > 1) {
@@ -163,19 +231,30 @@ void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned 
 		asm_byte(code, (uint8_t)(size - 1));
 		stub->jump[1] = asm_jcc(code, ASM_NE);
 	}
-	asm_mov_rr(code, false, ASM_R14, ASM_R13);
-	asm_shift(code, 5, false, ASM_R14, PAGE_BITS - 5);
-	asm_alu_imm(code, ASM_AND, false, asm_rm_reg(ASM_R14), (TLB_ENTRIES - 1) << 5);
-	asm_alu_rm(code, ASM_ADD, true, ASM_R14, JIT_FIELD(tlb_hot));
-	if (size > 1)
-		asm_lea(code, true, ASM_R15, asm_rm_mem(ASM_R13, (int32_t)size - 1));
+	if (site->ranged)
+		stub->ranged = check_range(t, site->slot, size);
 	else
-		asm_mov_rr(code, true, ASM_R15, ASM_R13);
-	asm_alu_imm(code, ASM_AND, true, asm_rm_reg(ASM_R15), -(int32_t)PAGE_SIZE);
-	asm_alu_rm(code, ASM_CMP, true, ASM_R15, asm_rm_mem(ASM_R14, (int32_t)tag));
-	stub->jump[0] = asm_jcc(code, ASM_NE);
-	asm_alu_rm(code, ASM_ADD, true, ASM_R13, asm_rm_mem(ASM_R14, offsetof(struct x86_tlb_entry, addend)));
+		stub->jump[0] = check_tlb(t, size, write);
 	stub->direct = code->at;
+}
+
+/* The slot did not serve: the TLB, but now and then C, which fills the slot. */
+static void emit_after_range(struct jit_translation *t, const struct jit_stub *stub)
+{
+	struct asm_op dec = {.opcode = 0xff, .reg = 1};
+	struct asm_rm left = asm_rm_mem(ASM_R14, offsetof(struct jit_site, left));
+	uint8_t *fill;
+
+	if (t->code.overflow)
+		return;
+	asm_bind(stub->ranged, t->code.at);
+	asm_mov_imm64(&t->code, ASM_R14, (uintptr_t)stub->site);
+	asm_insn(&t->code, &dec, &left);
+	fill = asm_jcc(&t->code, ASM_E);
+	asm_call_to(&t->code, t->jit->thunk_tlb[stub->site->write][jit_size_log(stub->site->size)]);
+	asm_jcc_to(&t->code, ASM_E, stub->direct);
+	if (!t->code.overflow)
+		asm_bind(fill, t->code.at);
 }
 
 static void bind(struct jit_translation *t, uint8_t *jump)
@@ -215,6 +294,8 @@ void jit_stubs_emit(struct jit_translation *t)
 			load_stub_emit(t, stub);
 			continue;
 		}
+		if (stub->ranged)
+			emit_after_range(t, stub);
 		bind(t, stub->jump[0]);
 		bind(t, stub->jump[1]);
 		asm_mov_imm64(code, ASM_R14, (uintptr_t)stub->site);

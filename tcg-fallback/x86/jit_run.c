@@ -41,7 +41,7 @@ const void *x86_jit_host(const struct x86_cpu *cpu, const struct x86_op *op)
 {
 	const struct jit_side *side = side_of(cpu, op);
 
-	if (op->fn == op_jit && !side->block->dropped && !cpu->jit->verify)
+	if (op->fn == op_jit && jit_block_serves(cpu, side->block) && !cpu->jit->verify)
 		return jit_run_address(cpu->jit, side->block->saved);
 	return cpu->jit->thunk_miss;
 }
@@ -117,7 +117,7 @@ static void link_exit(struct x86_cpu *cpu, struct jit_exit *exit, const struct j
 const struct jit_block *jit_block_at_rip(struct x86_cpu *cpu)
 {
 	const struct x86_tlb_table *table = cpu->tlb->table;
-	uint64_t linear = cpu->rip, mode = cpu->link_key[0] & 0xff, info, gpa;
+	uint64_t linear = cpu->rip, info, gpa;
 	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, linear)];
 	const struct jit_block *block;
 	struct x86_op *op;
@@ -127,7 +127,7 @@ const struct jit_block *jit_block_at_rip(struct x86_cpu *cpu)
 		return NULL;
 	info = table->info[x86_tlb_index(linear)];
 	gpa = (info & PAGE_MASK) | (linear & ~PAGE_MASK);
-	block = jit_block_find(cpu->jit, gpa | mode << 56);
+	block = jit_block_find(cpu->jit, jit_block_key(cpu, gpa));
 	if (!block)
 		return NULL;
 	global = info & TLB_INFO_GLOBAL;
@@ -167,7 +167,8 @@ static struct x86_op *go_on_slowly(struct x86_cpu *cpu, struct jit_exit *exit)
 	const uint64_t flushes = cpu->code->flushes;
 	struct x86_op *op = x86_op_at_rip(cpu);
 
-	if (op && op->fn == op_jit && flushes == cpu->code->flushes && !side_of(cpu, op)->block->dropped)
+	if (op && op->fn == op_jit && flushes == cpu->code->flushes &&
+	    jit_block_serves(cpu, side_of(cpu, op)->block))
 		link_exit(cpu, exit, side_of(cpu, op)->block);
 	return op;
 }
@@ -201,7 +202,7 @@ static struct x86_op *op_jit(struct x86_cpu *cpu, struct x86_op *op)
 	struct jit_side *side = side_of(cpu, op);
 	struct x86_op *next;
 
-	if (__builtin_expect(side->block->dropped, 0)) {
+	if (__builtin_expect(!jit_block_serves(cpu, side->block), 0)) {
 		side->block = NULL;
 		side->count = 0;
 		op->fn = op_count;
@@ -218,7 +219,8 @@ static void jump_update(struct x86_cpu *cpu, const struct x86_op *op, uint64_t l
 {
 	struct x86_jump *jump = &cpu->code->jump[x86_jump_hash(cpu, linear)];
 
-	if (jump->linear == linear && jump->op == op)
+	if (jump->linear == linear && jump->op == op &&
+	    (jump->key == cpu->link_key[0] || jump->key == cpu->link_key[1]))
 		jump->host = x86_jit_host(cpu, op);
 }
 
@@ -234,7 +236,7 @@ static bool become_hot(struct x86_cpu *cpu, struct x86_op *op, struct jit_side *
 	place = x86_locate(cpu, linear, X86_EXECUTE, cpu->tlb->class);
 	if (!place.hva)
 		return true;
-	block = jit_block_find(cpu->jit, place.gpa | (uint64_t)x86_code_mode(cpu) << 56);
+	block = jit_block_find(cpu->jit, jit_block_key(cpu, place.gpa));
 	if (!block && side->count >= cpu->jit->threshold && side->count != COUNT_NEVER)
 		block = jit_translate(cpu, place.gpa, linear, &full);
 	if (full) {

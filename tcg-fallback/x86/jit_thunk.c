@@ -229,6 +229,44 @@ static void make_probe(struct x86_cpu *cpu, struct asm_code *code, const uint8_t
 	asm_bind(miss[1], exit_rip);
 }
 
+uint8_t *jit_emit_tlb(struct asm_code *code, unsigned size, bool write)
+{
+	uint64_t tag = write ? offsetof(struct x86_tlb_entry, wr) : offsetof(struct x86_tlb_entry, rd);
+
+	_Static_assert(sizeof(struct x86_tlb_entry) == 32, "the shift below makes the index an offset");
+	asm_mov_rr(code, false, ASM_R14, ASM_R13);
+	asm_shift(code, 5, false, ASM_R14, PAGE_BITS - 5);
+	asm_alu_imm(code, ASM_AND, false, asm_rm_reg(ASM_R14), (TLB_ENTRIES - 1) << 5);
+	asm_alu_rm(code, ASM_ADD, true, ASM_R14, FIELD(tlb_hot));
+	if (size > 1)
+		asm_lea(code, true, ASM_R15, asm_rm_mem(ASM_R13, (int32_t)size - 1));
+	else
+		asm_mov_rr(code, true, ASM_R15, ASM_R13);
+	asm_alu_imm(code, ASM_AND, true, asm_rm_reg(ASM_R15), -(int32_t)PAGE_SIZE);
+	asm_alu_rm(code, ASM_CMP, true, ASM_R15, asm_rm_mem(ASM_R14, (int32_t)tag));
+	return asm_jcc(code, ASM_NE);
+}
+
+/* Called with r13 a linear address: returns with r13 the host's and ZF set, or r13 as it was and ZF clear. */
+static void make_tlb(struct x86_jit *jit, struct asm_code *code)
+{
+	for (unsigned write = 0; write < 2; write++) {
+		for (unsigned log = 0; log < JIT_SIZES; log++) {
+			uint8_t *miss;
+			struct asm_rm sum = asm_rm_mem(ASM_R13, 0);
+
+			jit->thunk_tlb[write][log] = code->at;
+			miss = jit_emit_tlb(code, 1u << log, write);
+			asm_load(code, true, ASM_R15,
+				 asm_rm_mem(ASM_R14, offsetof(struct x86_tlb_entry, addend)));
+			sum.index = ASM_R15;
+			asm_lea(code, true, ASM_R13, sum); /* leaves ZF */
+			asm_bind(miss, code->at);
+			asm_byte(code, 0xc3);
+		}
+	}
+}
+
 bool jit_thunks_make(struct x86_cpu *cpu)
 {
 	struct x86_jit *jit = cpu->jit;
@@ -261,6 +299,7 @@ bool jit_thunks_make(struct x86_cpu *cpu)
 	make_end(cpu, &code);
 	jit->thunk_probe = code.at;
 	make_probe(cpu, &code, exit_rip);
+	make_tlb(jit, &code);
 	jit->first = jit->next = code.at;
 	return !code.overflow;
 }

@@ -327,12 +327,13 @@ struct jit_block *jit_translate(struct x86_cpu *cpu, uint64_t gpa, uint64_t line
 	struct jit_translation t;
 
 	t = (struct jit_translation){.cpu = cpu, .jit = jit, .mode = x86_code_mode(cpu)};
+	t.user = cpu->tlb->class == TLB_USER;
 	t.code = (struct asm_code){.at = jit->next, .end = jit->memory.rw + jit->memory.size_bytes};
 	t.block = jit_pool_take(jit, sizeof(*t.block));
 	*full = !t.block || (size_t)(t.code.end - t.code.at) < JIT_BLOCK_BYTES;
 	if (*full)
 		return NULL;
-	*t.block = (struct jit_block){.key = gpa | (uint64_t)t.mode << 56};
+	*t.block = (struct jit_block){.key = jit_block_key(cpu, gpa)};
 	scan(&t, gpa);
 	if (!t.count || !worthwhile(&t))
 		return NULL;

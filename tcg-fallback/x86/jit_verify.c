@@ -148,6 +148,7 @@ static void try_block(struct x86_cpu *cpu, const struct jit_block *block)
 	journal->count = 0;
 	cpu->unwind = &here;
 	cpu->tlb_hot = cpu->tlb->none;
+	x86_range_reset(cpu);
 	cpu->jit->trial.active = true;
 	if (sigsetjmp(here, 0)) {
 		faulted = true;

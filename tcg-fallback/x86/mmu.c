@@ -21,7 +21,14 @@
 #define PTE_G  (1ull << 8)
 #define PTE_NX (1ull << 63)
 
+#define PTE_IGNORED (7ull << 9 | 0x7full << 52) /* bits 9-11 and 52-58 are software's */
+
 #define LEVELS_MAX 5
+
+/* How many neighbours of an entry are looked at, each way: a megabyte of small pages, a gigabyte of large
+ * ones. */
+#define NEIGHBOURS_4K 128u
+#define NEIGHBOURS_2M 511u
 
 struct walk {
 	unsigned count;             /* entries visited */
@@ -290,4 +297,91 @@ int x86_mmu_look(struct x86_cpu *cpu, uint64_t linear, uint64_t *gpa)
 		return -1;
 	*gpa = (walk.page | (linear & (((uint64_t)1 << walk.page_bits) - 1))) & cpu->a20_mask;
 	return 0;
+}
+
+/* Do the entries map what follows one another, alike in all but dirty bits that do not matter? */
+static bool entry_follows(uint64_t entry, uint64_t next, int64_t distance, bool write)
+{
+	uint64_t ignored = PTE_IGNORED | (write ? 0 : PTE_D);
+
+	return (next & ~ignored) == ((entry + (uint64_t)distance) & ~ignored);
+}
+
+static uint64_t entry_load(const uint8_t *table, unsigned index, unsigned size)
+{
+	const uint8_t *p = table + index * size;
+
+	return size == 8 ? __atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED)
+			 : __atomic_load_n((const uint32_t *)(const void *)p, __ATOMIC_RELAXED);
+}
+
+/* Widens the stretch by the last table's neighbours of the entry. */
+static void stretch_widen(struct x86_cpu *cpu, const struct walk *walk, bool write,
+			  struct x86_stretch *stretch)
+{
+	uint64_t at = walk->at[walk->count - 1], entry = walk->entry[walk->count - 1];
+	uint64_t size = (uint64_t)1 << walk->page_bits;
+	const struct x86_region *region = x86_vm_region(cpu->vm, at);
+	unsigned entries = PAGE_SIZE / walk->entry_size, index = (at & ~PAGE_MASK) / walk->entry_size;
+	unsigned most = walk->page_bits == 12 ? NEIGHBOURS_4K : NEIGHBOURS_2M;
+	const uint8_t *table;
+
+	if (!region)
+		return;
+	table = region->hva + ((at & PAGE_MASK) - region->gpa);
+	for (unsigned i = 1; i <= most && index + i < entries; i++) {
+		uint64_t next = entry_load(table, index + i, walk->entry_size);
+
+		if (!entry_follows(entry, next, (int64_t)(i * size), write))
+			break;
+		stretch->last += size;
+	}
+	for (unsigned i = 1; i <= most && i <= index; i++) {
+		uint64_t next = entry_load(table, index - i, walk->entry_size);
+
+		if (!entry_follows(entry, next, -(int64_t)(i * size), write))
+			break;
+		stretch->first -= size;
+		stretch->gpa -= size;
+	}
+}
+
+/* Without paging, and with the A20 gate closed, a page is all. */
+static bool stretch_unpaged(struct x86_cpu *cpu, uint64_t linear, struct x86_stretch *stretch)
+{
+	*stretch = (struct x86_stretch){.first = linear & PAGE_MASK,
+					.last = linear | ~PAGE_MASK,
+					.gpa = linear & PAGE_MASK & cpu->phys_mask & cpu->a20_mask,
+					.user = cpu->tlb->class == TLB_USER};
+	return true;
+}
+
+bool x86_mmu_stretch(struct x86_cpu *cpu, uint64_t linear, bool write, struct x86_stretch *stretch)
+{
+	uint64_t accessed = PTE_A, leaf, mask;
+	struct walk walk;
+	bool key;
+
+	if (!(cpu->cr0 & CR0_PG))
+		return stretch_unpaged(cpu, linear, stretch);
+	walk_tables(cpu, linear, &walk);
+	if (!walk.present || walk.reserved ||
+	    !allowed(cpu, &walk, write ? X86_WRITE : X86_READ, cpu->tlb->class, &key))
+		return false;
+	for (unsigned i = 0; i < walk.count; i++)
+		accessed &= walk.entry[i];
+	leaf = walk.entry[walk.count - 1];
+	if (!accessed || (write && !(leaf & PTE_D)) || ~cpu->a20_mask)
+		return false;
+	mask = ((uint64_t)1 << walk.page_bits) - 1;
+	*stretch = (struct x86_stretch){
+		.first = linear & ~mask,
+		.last = linear | mask,
+		.gpa = walk.page,
+		.user = walk.rights & PTE_U,
+		.global = (cpu->cr4 & CR4_PGE) && (leaf & PTE_G),
+	};
+	if (walk.page_bits == 12 || walk.page_bits == 21)
+		stretch_widen(cpu, &walk, write, stretch);
+	return true;
 }

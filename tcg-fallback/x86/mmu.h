@@ -34,6 +34,22 @@ int x86_mmu_walk(struct x86_cpu *cpu, uint64_t linear, enum x86_access access, e
 /* The same for a debugger: no bits are set, no rights asked. -1: not mapped. */
 int x86_mmu_look(struct x86_cpu *cpu, uint64_t linear, uint64_t *gpa);
 
+/* Pages around an address that lie in one piece, with the same rights. */
+struct x86_stretch {
+	uint64_t first, last; /* linear: whole pages */
+	uint64_t gpa;         /* of `first` */
+	bool user, global;
+	uint64_t low, high; /* of them, what may be used (range.c) */
+	uintptr_t delta;    /* linear + delta = host address (range.c) */
+};
+
+/*
+ * The present tables' stretch around an address that this class of access may use without a further walk:
+ * every accessed bit is set, for a write every dirty bit. False: there is none. Sets no bits; the address is
+ * canonical.
+ */
+bool x86_mmu_stretch(struct x86_cpu *cpu, uint64_t linear, bool write, struct x86_stretch *stretch);
+
 /* Is the linear address canonical in the present mode (always, outside long mode)? */
 static inline bool x86_canonical(const struct x86_cpu *cpu, uint64_t linear)
 {

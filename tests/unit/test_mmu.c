@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "tcg-fallback/core/range.h"
 #include "tcg-fallback/x86/access.h"
 #include "tests/unit/engine_rig.h"
 
@@ -37,6 +38,7 @@ struct model {
 	struct rig rig;
 	struct x86_cpu *cpu;
 	uint64_t seed;
+	unsigned range_hits;
 };
 
 static uint32_t next(struct model *m)
@@ -105,6 +107,13 @@ static void fill_slot(struct model *m, unsigned level, const unsigned index[4])
 	bool leaf = level == 1 || (level == 2 && chance(m, 4)) || (level == 3 && chance(m, 6));
 	uint64_t below = level > 1 ? table_of(level - 1, index[0], index[1], index[2]) : 0;
 
+	/* Neighbours that follow one another and are alike: what a range is made of. */
+	if (level == 1 && chance(m, 2)) {
+		*entry_at(m, slot_of(level, index)) = (DATA + (index[2] * FAN_LOW + index[3]) * PAGE_SIZE) |
+						      P | W | A | (chance(m, 4) ? 0 : D) |
+						      (chance(m, 3) ? 0 : U) | (chance(m, 2) ? G : 0);
+		return;
+	}
 	*entry_at(m, slot_of(level, index)) = leaf ? random_leaf(m, level) : random_flags(m) | below;
 }
 
@@ -203,6 +212,30 @@ static void snapshot(struct model *m, uint8_t *copy)
 	memcpy(copy, m->rig.ram + TABLES, 23 * PAGE_SIZE);
 }
 
+/* A few slots, so that each is found with old contents. */
+static unsigned random_slot(struct model *m, bool write)
+{
+	return x86_range_slot(m->cpu->cpl == 3, write, next(m) % 4);
+}
+
+/* What translated code would do by a slot: allowed by the walker too, to the same byte, with nothing else to
+ * be done. */
+static void check_range(struct model *m, unsigned slot, uint64_t linear, uint32_t want, uint64_t gpa,
+			bool tables_touched)
+{
+	const struct x86_range *range = &m->cpu->range.slot[slot];
+	const struct x86_region *region = x86_vm_region(m->rig.vm, gpa);
+
+	if (linear + range->neg_low >= range->limit[0])
+		return;
+	m->range_hits++;
+	assert_int_equal(want, UINT32_MAX);
+	assert_false(tables_touched);
+	assert_ptr_equal((uint8_t *)(uintptr_t)(linear + range->delta), m->rig.ram + gpa);
+	if (slot / RANGE_SET % 2)
+		assert_int_equal(atomic_load(x86_region_lines(region, gpa)), 0);
+}
+
 /* One access by both, with the same tables before and compared after. */
 static void compare_access(struct model *m)
 {
@@ -212,12 +245,20 @@ static void compare_access(struct model *m)
 	uint64_t linear, gpa = 0;
 	uint32_t want, got;
 	uint8_t value = (uint8_t)next(m), old;
+	const struct x86_range *near;
+	unsigned slot;
 
 	random_index(m, index);
 	linear = linear_of(index) + next(m) % PAGE_SIZE;
+	slot = random_slot(m, access == X86_WRITE);
+	near = &m->cpu->range.slot[slot];
+	if (chance(m, 2) && near->limit[0])
+		linear = -near->neg_low + next(m) % (near->limit[0] < 0x4000 ? near->limit[0] : 0x4000);
 	snapshot(m, before);
 	want = naive(m, linear, access, &gpa);
 	snapshot(m, expected);
+	if (access != X86_EXECUTE)
+		check_range(m, slot, linear, want, gpa, memcmp(before, expected, sizeof(before)) != 0);
 	memcpy(m->rig.ram + TABLES, before, sizeof(before));
 	old = want == UINT32_MAX ? m->rig.ram[gpa] : 0;
 	got = engine(m, linear, access, &value);
@@ -229,6 +270,8 @@ static void compare_access(struct model *m)
 	/* Bits that a cached translation had set before may have been cleared behind its back only by a
 	 * flushed change. */
 	assert_memory_equal(m->rig.ram + TABLES, expected, sizeof(expected));
+	if (got == UINT32_MAX && access != X86_EXECUTE && chance(m, 2))
+		x86_range_fill(m->cpu, slot, linear, access == X86_WRITE);
 }
 
 static void change_slot(struct model *m)
@@ -285,8 +328,11 @@ static void random_tables(void **state)
 			change_mode(&m);
 		if (chance(&m, 6))
 			change_slot(&m);
+		if (chance(&m, 100))
+			x86_vm_mark_code(m.cpu, DATA + next(&m) % 16 * PAGE_SIZE, 64);
 		compare_access(&m);
 	}
+	assert_in_range(m.range_hits, 300, 60000); /* else nothing was shown */
 	rig_free(&m.rig);
 }
 

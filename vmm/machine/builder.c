@@ -110,6 +110,7 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 		return code;
 	vm_config.jit = jit.on;
 	vm_config.jit_verify_every = jit.verify_every;
+	vm_config.mmu_safe = machine->config.mmu == MACHINE_MMU_SAFE;
 
 	code = trace_choice_open(&machine->config, &vm_config, err);
 	if (code < 0)

@@ -69,6 +69,12 @@ static const struct option_choice config_accels[] = {
 	{"auto", NULL}, {"kvm", NULL}, {"tcg", NULL}, {NULL, NULL}};
 static const struct option_choice config_jits[] = {
 	{"off", NULL}, {"on", NULL}, {"verify", NULL}, {"verify=", NULL}, {NULL, NULL}};
+/* In the order of enum machine_mmu. */
+static const struct option_choice config_mmus[] = {
+	{"fast", "everything"},
+	{"safe", "a TLB for one address space at a time, each access by a look into it"},
+	{NULL, NULL},
+};
 static const struct option_choice config_logs[] = {{"in_asm", NULL}, {"out_asm", NULL}, {"op", NULL},
 						   {"int", NULL},    {"mmu", NULL},     {NULL, NULL}};
 static const struct option_choice config_boards[] = {{"microvm", NULL}, {NULL, NULL}};
@@ -204,6 +210,16 @@ const struct option machine_options[] = {
 		 "N blocks with the interpreter (one CPU only)",
 	 .default_text = "on",
 	 .choice = config_jits},
+	{.path = "machine.mmu",
+	 .flag = "--mmu",
+	 .type = OPTION_CHOICE,
+	 .offset = offsetof(struct machine_config, mmu),
+	 .metavar = "MODE",
+	 .help = "What tcg caches of the guest's page tables: where a guest misbehaves with fast but not "
+		 "with "
+		 "safe, an invalidation was missed",
+	 .default_text = "fast",
+	 .choice = config_mmus},
 	{.path = "machine.board",
 	 .flag = "--machine",
 	 .type = OPTION_STRING,

@@ -119,6 +119,7 @@ enum machine_irqchip {
 
 /* machine_config.dirty_log, in the order of its choices. */
 enum machine_dirty_log { MACHINE_DIRTY_LOG_BITMAP, MACHINE_DIRTY_LOG_RING };
+enum machine_mmu { MACHINE_MMU_FAST, MACHINE_MMU_SAFE };
 
 struct machine_config {
 	char *kernel;
@@ -151,6 +152,7 @@ struct machine_config {
 	struct option_records balloon;                                       /* struct machine_balloon */
 	struct option_records console;                                       /* struct machine_console */
 	struct option_records pmem;                                          /* struct machine_pmem */
+	uint32_t mmu;                                                        /* enum machine_mmu */
 	char *jit;                                                           /* see jit_choice_parse */
 	char *log;      /* see trace_choice_parse; NULL: nothing */
 	char *log_file; /* NULL: standard error */
