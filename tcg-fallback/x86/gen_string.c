@@ -353,7 +353,8 @@ static void compare_strings(struct x86_cpu *cpu, const struct x86_insn *in, bool
 	while ((count = string_count(cpu, &s))) {
 		const uint64_t skipped = compare_run(cpu, &s, with_memory, count);
 
-		compare_advance(cpu, &s, with_memory, skipped);
+		if (skipped) /* an advance by none would still cut the registers to the address size */
+			compare_advance(cpu, &s, with_memory, skipped);
 		more = compare_one(cpu, &s, with_memory);
 		compare_advance(cpu, &s, with_memory, 1);
 		if (in->rep == X86_REP_NONE || count == skipped + 1 || !more)
