@@ -8,6 +8,9 @@
 #include "vmm/base/option.h"
 #include "vmm/machine/config.h"
 
+/* config.c: the row of this JSON path, or NULL. */
+const struct option *config_row(const char *path);
+
 /* config_disk.c */
 extern const struct option config_disk_fields[];
 
