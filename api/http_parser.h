@@ -3,7 +3,7 @@
  * HTTP/1 requests out of a stream of bytes, in whatever pieces they come. Knows no sockets, no routes and no
  * VMs. It accepts and refuses what Firecracker's server does (lines end in CR LF and are at most a KiB, a
  * body has a Content-Length, four methods) and words a refusal as that one does, which general parsers do not
- * let one do: docs/decisions/0013-http-of-our-own.md. RFC 9112 where nothing else is said.
+ * let one do: docs/decisions/0015-http-of-our-own.md. RFC 9112 where nothing else is said.
  */
 #pragma once
 

@@ -24,7 +24,7 @@
 struct x86_cpu;
 
 /* Slots of a set: for the segments with a base, for the stack by page of the code, for the rest by line of
- * the code and base register. Fewer of them were worse: docs/decisions/0012-ranges-before-the-tlb.md. */
+ * the code and base register. Fewer of them were worse: docs/decisions/0016-ranges-before-the-tlb.md. */
 #define RANGE_STACKS 8u
 enum { RANGE_FS, RANGE_GS, RANGE_STACK, RANGE_HASHED = RANGE_STACK + RANGE_STACKS, RANGE_SET = 256 };
 
