@@ -74,17 +74,29 @@ void vhost_ring_reset(struct vhost_ring *ring)
 		ring->next[i] = (uint16_t)((i + 1) % VHOST_RING_SIZE);
 }
 
-/* The guest's name for memory of which we have a span. */
+/* The guest's name for memory of which we have a span, or UINT64_MAX: the peer does not have it. */
 static uint64_t vhost_ring_gpa(const struct vhost_ring *ring, const void *hva)
 {
 	for (size_t i = 0; i < gmem_region_count(ring->gmem); i++) {
 		const struct gmem_region *region = gmem_region_at(ring->gmem, i);
 		uint64_t offset = (uint64_t)((uintptr_t)hva - (uintptr_t)region->hva);
 
-		if ((uintptr_t)hva >= (uintptr_t)region->hva && offset < region->size_bytes)
+		if (region->kind != GMEM_ROM && (uintptr_t)hva >= (uintptr_t)region->hva &&
+		    offset < region->size_bytes)
 			return region->gpa + offset;
 	}
-	return UINT64_MAX; /* no chain has such a piece */
+	return UINT64_MAX;
+}
+
+bool vhost_ring_can_take(const struct vhost_ring *ring, const struct virtq_chain *chain)
+{
+	bool can = true;
+
+	for (unsigned i = 0; i < chain->read_count && can; i++)
+		can = vhost_ring_gpa(ring, chain->read[i].iov_base) != UINT64_MAX;
+	for (unsigned i = 0; i < chain->write_count && can; i++)
+		can = vhost_ring_gpa(ring, chain->write[i].iov_base) != UINT64_MAX;
+	return can;
 }
 
 static uint16_t vhost_ring_put_piece(struct vhost_ring *ring, const struct iovec *piece, uint16_t flags)

@@ -39,7 +39,9 @@ uint8_t *vhost_ring_desc(const struct vhost_ring *ring);
 uint8_t *vhost_ring_avail(const struct vhost_ring *ring);
 uint8_t *vhost_ring_used(const struct vhost_ring *ring);
 
-/* Lays the chain into the ring. false: there is no room at present. */
+/* Whether the peer has all the memory of the chain: ROMs are not shared. */
+bool vhost_ring_can_take(const struct vhost_ring *ring, const struct virtq_chain *chain);
+/* Lays such a chain into the ring. false: there is no room at present. */
 bool vhost_ring_put(struct vhost_ring *ring, struct virtq_chain *chain);
 /* Whether the peer wants to be kicked for what was put. */
 bool vhost_ring_wants_kick(const struct vhost_ring *ring);

@@ -171,7 +171,11 @@ static void vhost_user_pump(struct vhost_user *user, unsigned index)
 
 	while (queue->started && virtio_queue_is_up(&user->virtio, index) &&
 	       (chain = virtqueue_pop(&user->virtio.queue[index])) != NULL) {
-		if (!vhost_ring_put(&queue->ring, chain)) {
+		bool can = vhost_ring_can_take(&queue->ring, chain);
+
+		if (!can)
+			virtio_needs_reset(&user->virtio, "queue %u: a buffer in a ROM", index);
+		if (!can || !vhost_ring_put(&queue->ring, chain)) {
 			virtqueue_return(chain);
 			break;
 		}

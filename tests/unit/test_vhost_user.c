@@ -241,6 +241,19 @@ static void test_memory_is_refused(void **state)
 	expect_needs_reset(rig);
 }
 
+/* The peer does not have ROMs: it is not told of what it could not find. */
+static void test_a_buffer_in_rom(void **state)
+{
+	struct rig *rig = *state;
+	const struct virtio_guest_buffer buffers[2] = {{VIRTIO_GUEST_ROM_GPA, 16, false}, {0x2000, 16, true}};
+
+	start(rig, VHOST_USER_BLOCK, VIRTIO_GUEST_SPLIT);
+	virtio_guest_add(rig->guest, 0, buffers, 2);
+	virtio_guest_kick(rig->guest, 0);
+	expect_needs_reset(rig);
+	assert_int_equal(atomic_load(&rig->peer->requests), 0);
+}
+
 static void test_written_length_is_cut(void **state)
 {
 	struct rig *rig = *state;
@@ -341,6 +354,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused_at_creation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults_while_it_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_buffer_in_rom, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_written_length_is_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_death_and_return, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
