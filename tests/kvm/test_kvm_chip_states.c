@@ -90,11 +90,13 @@ static void test_chips_there_and_back(void **state)
 	rig_destroy(rig);
 }
 
-/* Counters of 60,000 that have run for 40,000 clocks, twice through a new KVM. */
-static void pit_pass(struct irqchip_state *got)
+/* Counters of 60,000 that have run for 40,000 clocks, twice through a new KVM; how long that took. The making
+ * of the KVM does not count: in the rig it takes longer than there is. */
+static uint64_t pit_pass(struct irqchip_state *got)
 {
 	struct rig *rig = rig_with_irqchip(ACCEL_IRQCHIP_KERNEL);
-	uint64_t loaded_ns = clock_monotonic_ns() - muldiv64(40000, NS_PER_S, TEST_PIT_HZ);
+	uint64_t start_ns = clock_monotonic_ns(), passed_ns;
+	uint64_t loaded_ns = start_ns - muldiv64(40000, NS_PER_S, TEST_PIT_HZ);
 	struct irqchip_state chips = {.pic.chip[0].vector_base = 0x20};
 	struct err err = {0};
 
@@ -109,7 +111,9 @@ static void pit_pass(struct irqchip_state *got)
 		assert_int_equal(kvm_accel_ops.irqchip_state_set(rig->vm, &chips, &err), 0);
 		assert_int_equal(kvm_accel_ops.irqchip_state_get(rig->vm, &got[i], &err), 0);
 	}
+	passed_ns = clock_monotonic_ns() - start_ns;
 	rig_destroy(rig);
+	return passed_ns;
 }
 
 /*
@@ -120,13 +124,10 @@ static void pit_pass(struct irqchip_state *got)
 static void test_the_pits_time_survives(void **state)
 {
 	struct irqchip_state got[2] = {0};
-	uint64_t start_ns;
 
 	alarm(60);
-	do {
-		start_ns = clock_monotonic_ns();
-		pit_pass(got);
-	} while (clock_monotonic_ns() - start_ns > muldiv64(15000, NS_PER_S, TEST_PIT_HZ));
+	while (pit_pass(got) > muldiv64(15000, NS_PER_S, TEST_PIT_HZ))
+		;
 	alarm(0);
 	assert_in_range(got[0].pit.channel[1].count, 5000, 20000);
 	assert_int_equal(got[0].pit.channel[0].count, 60000);
