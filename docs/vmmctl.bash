@@ -44,7 +44,7 @@ _vmmctl() {
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
 	--mmu)
-		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'fast ranges safe' -- "$word")
 		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
@@ -185,7 +185,7 @@ _vmmctl() {
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
 	--mmu)
-		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'fast ranges safe' -- "$word")
 		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")
@@ -344,7 +344,7 @@ _vmmctl() {
 		mapfile -t COMPREPLY < <(compgen -W 'off on verify verify=' -- "$word")
 		return ;;
 	--mmu)
-		mapfile -t COMPREPLY < <(compgen -W 'fast safe' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'fast ranges safe' -- "$word")
 		return ;;
 	--machine)
 		mapfile -t COMPREPLY < <(compgen -W 'microvm' -- "$word")

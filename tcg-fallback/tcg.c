@@ -171,7 +171,8 @@ static struct accel_vm *tcg_vm_create(const struct accel_vm_config *config, stru
 							: config->jit_verify_every ? X86_JIT_VERIFY
 										   : X86_JIT_ON,
 						.verify_every = config->jit_verify_every,
-						.mmu_safe = config->mmu_safe});
+						.mmu_safe = config->mmu_safe,
+						.mmu_ranges = config->mmu_ranges});
 	return vm;
 }
 

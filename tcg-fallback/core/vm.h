@@ -24,7 +24,8 @@ struct x86_trace_config; /* trace.h */
 struct x86_jit_config {
 	enum x86_jit_mode mode;
 	unsigned verify_every; /* one in so many blocks; 0: each */
-	bool mmu_safe;         /* one address space at a time, no ranges */
+	bool mmu_safe;         /* one address space at a time */
+	bool mmu_ranges;       /* translated code looks into range.h before the TLB */
 	unsigned threshold;    /* entries of a block before it is translated; 0: as measured */
 };
 

@@ -65,7 +65,7 @@ void x86_jit_create(struct x86_cpu *cpu)
 	jit = calloc(1, sizeof(*jit));
 	if (!jit)
 		return;
-	jit->safe = config->mmu_safe;
+	jit->ranges = config->mmu_ranges;
 	jit->verify = config->mode == X86_JIT_VERIFY && cpu->vm->cpu_count == 1;
 	jit->verify_every = config->verify_every ? config->verify_every : 1;
 	jit->threshold = config->threshold ? config->threshold : jit->verify ? 2 : JIT_THRESHOLD;

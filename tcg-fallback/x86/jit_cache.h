@@ -168,7 +168,7 @@ struct x86_jit {
 	struct jit_side *side;
 	uint64_t epoch; /* grows with every drop */
 	bool verify;    /* blocks run one by one, unlinked */
-	bool safe;      /* accesses go by the TLB alone */
+	bool ranges;    /* accesses look into range.h first */
 	unsigned verify_every;
 	unsigned threshold;
 	struct jit_verify trial;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flags and memory accesses of translated code. An access looks into its slot of range.h; where that does not
- * serve it, out of line, into the TLB; and where that does not either, it calls C. With --mmu safe it looks
- * into the TLB at once.
+ * Flags and memory accesses of translated code. An access looks into the TLB; where that does not serve it,
+ * it calls C. With --mmu ranges it looks into its slot of range.h first, and into the TLB out of line.
  */
 #include "tcg-fallback/core/tlb.h"
 #include "tcg-fallback/x86/jit_emit.h"
@@ -219,7 +218,7 @@ void jit_check(struct jit_translation *t, const struct jit_insn *insn, unsigned 
 	site->aligned = insn->in.lock || (x86_rows[insn->in.row].properties & X86_PROP_ALIGN16);
 	site->slot = (uint16_t)x86_range_slot(t->user, write, range_base(t, insn, write));
 	site->ranged =
-		!t->jit->safe && size <= RANGE_LONG && (t->user || site->slot % RANGE_SET < RANGE_HASHED);
+		t->jit->ranges && size <= RANGE_LONG && (t->user || site->slot % RANGE_SET < RANGE_HASHED);
 	site->left = site->patience = JIT_PATIENCE_FIRST;
 	*stub = (struct jit_stub){.site = site};
 	t->stubs++;

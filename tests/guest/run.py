@@ -21,8 +21,10 @@ ROW = re.compile(r"^\| `(?P<expected>.*?)` \| (?:`(?P<qemu>.*?)`|(?P<stops>\(sto
 
 
 def with_jit(command):
-    """VMMCTL_TEST_JIT=on, verify...: the payload runs through the translator."""
+    """VMMCTL_TEST_JIT=on, verify...: the payload runs through the translator; ranges: which has those before its TLB."""
     mode = os.environ.get("VMMCTL_TEST_JIT")
+    if mode == "ranges":
+        return command + ["--jit", "on", "--mmu", "ranges"]
     return command + ["--jit", mode] if mode else command
 
 

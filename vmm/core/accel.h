@@ -113,6 +113,7 @@ struct accel_vm_config {
 	enum accel_irqchip irqchip; /* one of those that accel_ops.irqchips offers */
 	bool jit;                   /* tcg: translate hot code (--jit) */
 	bool mmu_safe;              /* tcg: cache little of the page tables (--mmu safe) */
+	bool mmu_ranges;            /* tcg: ranges before the TLB (--mmu ranges) */
 	uint32_t jit_verify_every;  /* tcg: compare one in so many blocks with the interpreter; 0: none */
 	uint32_t trace;             /* tcg: bits of enum accel_trace (--log) */
 	int trace_fd;               /* where they are written; borrowed during vm_create */

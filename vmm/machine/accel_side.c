@@ -98,6 +98,7 @@ static int side_add_vm(struct machine *machine, struct machine_side *side, struc
 	config.jit = jit.on;
 	config.jit_verify_every = jit.verify_every;
 	config.mmu_safe = machine->config.mmu == MACHINE_MMU_SAFE;
+	config.mmu_ranges = machine->config.mmu == MACHINE_MMU_RANGES;
 	code = trace_choice_open(&machine->config, &config, err);
 	if (code < 0)
 		return code;

@@ -111,6 +111,7 @@ static int builder_add_vm(struct machine *machine, struct err *err)
 	vm_config.jit = jit.on;
 	vm_config.jit_verify_every = jit.verify_every;
 	vm_config.mmu_safe = machine->config.mmu == MACHINE_MMU_SAFE;
+	vm_config.mmu_ranges = machine->config.mmu == MACHINE_MMU_RANGES;
 
 	code = trace_choice_open(&machine->config, &vm_config, err);
 	if (code < 0)

@@ -66,8 +66,9 @@ static const struct option_choice config_jits[] = {
 	{"off", NULL}, {"on", NULL}, {"verify", NULL}, {"verify=", NULL}, {NULL, NULL}};
 /* In the order of enum machine_mmu. */
 static const struct option_choice config_mmus[] = {
-	{"fast", "everything"},
-	{"safe", "a TLB for one address space at a time, each access by a look into it"},
+	{"fast", "a TLB for several address spaces, each access by a look into it"},
+	{"ranges", "besides, stretches of memory that translated code looks at first; slower on most work"},
+	{"safe", "a TLB for one address space at a time"},
 	{NULL, NULL},
 };
 static const struct option_choice config_logs[] = {{"in_asm", NULL}, {"out_asm", NULL}, {"op", NULL},

@@ -119,7 +119,7 @@ enum machine_irqchip {
 
 /* machine_config.dirty_log, in the order of its choices. */
 enum machine_dirty_log { MACHINE_DIRTY_LOG_BITMAP, MACHINE_DIRTY_LOG_RING };
-enum machine_mmu { MACHINE_MMU_FAST, MACHINE_MMU_SAFE };
+enum machine_mmu { MACHINE_MMU_FAST, MACHINE_MMU_RANGES, MACHINE_MMU_SAFE };
 
 struct machine_config {
 	char *kernel;
