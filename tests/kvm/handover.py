@@ -25,7 +25,8 @@ import guests  # noqa: E402
 import monitors  # noqa: E402
 
 # A KVM that interprets runs one or two million instructions a second, as the host pleases; a boot has a few hundred million.
-TIMEOUT_S = 1200
+ASSIST_TIMEOUT_S = 1200
+TIMEOUT_S = float(os.environ.get("VMMCTL_BOOT_TIMEOUT", "300"))
 CHECK_SECONDS = 4
 SWITCHES_MIN = 200
 KERNEL_SWITCHES_MIN = 30
@@ -141,11 +142,11 @@ def assist_case(options, _folder):
                "--append", "console=ttyS0 earlyprintk=ttyS0 mitigations=off noxsave nosoftlockup "
                "rcupdate.rcu_cpu_stall_suppress=1 vmmctl_action=marker"]
     with monitors.Session(command, os.path.join(options.logs, "assist.log")) as session:
-        session.expect(r"CPU 0: kvm cannot emulate .*; tcg does it: rip=.* lock cmpxchg16b ", TIMEOUT_S)
-        session.expect("^" + guests.MARKER + "$", TIMEOUT_S)
-        session.expect("the guest switched the machine off$", TIMEOUT_S)
-        assists = session.expect(r"accel\.assists: (\d+)$", TIMEOUT_S).group(1)
-        session.expect_exit(0, TIMEOUT_S)
+        session.expect(r"CPU 0: kvm cannot emulate .*; tcg does it: rip=.* lock cmpxchg16b ", ASSIST_TIMEOUT_S)
+        session.expect("^" + guests.MARKER + "$", ASSIST_TIMEOUT_S)
+        session.expect("the guest switched the machine off$", ASSIST_TIMEOUT_S)
+        assists = session.expect(r"accel\.assists: (\d+)$", ASSIST_TIMEOUT_S).group(1)
+        session.expect_exit(0, ASSIST_TIMEOUT_S)
         session.expect_no_trouble()
     return f"{assists} assists"
 
