@@ -230,24 +230,31 @@ static void *accumulator(void *argument)
 	return NULL;
 }
 
-/* All at once, and interrupted often. */
-static void threads(void)
+static void threads_once(void)
 {
-	struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
-	struct itimerval tick = {.it_interval.tv_usec = TICK_US, .it_value.tv_usec = TICK_US}, none = {};
 	pthread_t thread[THREADS];
 
-	for (unsigned i = 0; i < THREADS; i++)
-		serial[i] = accumulate(i);
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &tick, NULL);
 	for (unsigned i = 0; i < THREADS; i++)
 		if (pthread_create(&thread[i], NULL, accumulator, (void *)(uintptr_t)i))
 			abort();
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
+}
+
+/* All at once, and interrupted often: a fast host may be done before the first tick, and does it again. */
+static void threads(void)
+{
+	struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+	struct itimerval tick = {.it_interval.tv_usec = TICK_US, .it_value.tv_usec = TICK_US}, none = {};
+
+	for (unsigned i = 0; i < THREADS; i++)
+		serial[i] = accumulate(i);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &tick, NULL);
+	do
+		threads_once();
+	while (ticks == 0);
 	setitimer(ITIMER_REAL, &none, NULL);
-	expect(ticks > 0, "a tick");
 }
 
 static void children(void)
