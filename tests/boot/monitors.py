@@ -221,6 +221,10 @@ class Session:
         if termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO):
             raise BootError("the terminal is not in raw mode while the guest runs")
 
+    def case_text(self):
+        """What the case has shown so far: of a session of its own, everything."""
+        return self.text
+
     def expect_no_trouble(self):
         for line in self.text.split("\n"):
             if KERNEL_TROUBLE.search(line):

@@ -76,17 +76,17 @@ def expect_switched(session, cpus, switches_min=SWITCHES_MIN):
     session.expect("the guest switched the machine off$", TIMEOUT_S)
     switches = int(session.expect(r"accel\.switches: (\d+)\n", TIMEOUT_S).group(1))
     session.expect_no_trouble()
-    for line in session.text.split("\n"):
+    for line in session.case_text().split("\n"):
         if line.startswith(("clock trouble: ", "clock_check: FAILED")) or "stays with" in line or "switches_failed" in line:
             raise monitors.BootError(f"the hand-over shows: {line}")
     if len(local) != cpus or min(int(count) for count in local) < 10:
         raise monitors.BootError(f"timer interrupts of {cpus} CPUs: {local}")
-    errors = re.search(r"^ *ERR: +([1-9]\d*)$", session.text, re.MULTILINE)
+    errors = re.search(r"^ *ERR: +([1-9]\d*)$", session.case_text(), re.MULTILINE)
     if errors:
         raise monitors.BootError(f"{errors.group(1)} interrupts that were errors")
     if switches < switches_min:
         raise monitors.BootError(f"{switches} hand-overs, expected {switches_min}")
-    sleep = re.search(r"longest sleep of 1 ms: (\d+) us", session.text).group(1)
+    sleep = re.search(r"longest sleep of 1 ms: (\d+) us", session.case_text()).group(1)
     return f"{switches} hand-overs, clocksource {clocksource}, longest sleep of 1 ms {sleep} us"
 
 
@@ -128,7 +128,7 @@ def expect_kernel_switched(session):
     session.expect_no_trouble()
     session.process.send_signal(signal.SIGTERM)
     switches = int(session.expect(r"accel\.switches: (\d+)\n", TIMEOUT_S).group(1))
-    if "stays with" in session.text or switches < KERNEL_SWITCHES_MIN:
+    if "stays with" in session.case_text() or switches < KERNEL_SWITCHES_MIN:
         raise monitors.BootError(f"{switches} hand-overs, expected {KERNEL_SWITCHES_MIN}, and none refused")
     return f"{switches} hand-overs up to /init"
 

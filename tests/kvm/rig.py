@@ -68,10 +68,13 @@ class RigSession(monitors.Session):
             raise monitors.BootError(f"the case ended before '{pattern}' showed")
         return match
 
+    def case_text(self):
+        """What the case has shown so far."""
+        return self.text[max(self.text.rfind("\nrig: begin ", 0, self.seen), 0):]
+
     def expect_no_trouble(self):
         """In what the case has shown: the rig's own kernel has words about its CPU when it boots."""
-        begin = max(self.text.rfind("\nrig: begin ", 0, self.seen), 0)
-        for line in self.text[begin:].split("\n"):
+        for line in self.case_text().split("\n"):
             if monitors.KERNEL_TROUBLE.search(line):
                 raise monitors.BootError(f"the guest's log tells of trouble: {line}")
 
